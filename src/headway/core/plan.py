@@ -1,0 +1,84 @@
+"""What a batching policy decides, what an executor is given, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence as Seq
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from headway.core.sequence import Sequence
+
+LayerRange = tuple[int, int]
+"""[first, last) of the model's layers."""
+
+STEP, LAYER = "step", "layer"  # boundaries at which a step can be interrupted
+DONE, INTERRUPTED, FAILED = "done", "interrupted", "failed"  # StepResult.status
+SWAP_OUT, SWAP_IN, EXPORT, IMPORT = "swap_out", "swap_in", "export", "import"  # Transfer.kind
+
+
+class Work(NamedTuple):
+    """Tokens of one sequence in one step. Made by `view.take`, never by hand."""
+
+    sequence: Sequence
+    tokens: int  # computed in this step, drafts included
+    layers: LayerRange | None = None  # None: the whole model
+    draft_tokens: int = 0
+    device: str | None = None  # None: the instance's own
+    pad_to: int | None = None  # tokens the kernel is padded to
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """A batching policy's decision for idle lanes. Preemptions and swaps are not here: the view records them.
+
+    `steady` promises: with the same members and no event, the policy would return this plan again (a chunk
+    counts as the same while it does not complete its prompt). The runtime may then leap over repeats.
+    """
+
+    work: Mapping[str, Seq[Work]] = field(default_factory=dict)  # lane -> works
+    shares: Mapping[str, int] = field(default_factory=dict)  # lane -> per mille of the device
+    shed: Seq[Sequence] = ()  # waiting or running sequences to give up
+    wake_at_ns: int | None = None  # plan again at this time even if nothing happens
+    steady: bool = False
+
+
+class Step(NamedTuple):
+    """A batch on its way to the executor; `repeats` > 1 is a leap."""
+
+    id: int
+    lane: str
+    work: Seq[Work]
+    repeats: int = 1
+    share: int | None = None
+    key: int = 0  # orders simultaneous results: stable under leaping
+    decodes: Seq[Sequence] = ()  # of the first works: plain decodes (one token, whole model)
+
+
+class WorkDone(NamedTuple):
+    """What a step did for one work. In a leap: for all repeats that landed, together."""
+
+    layers: int  # layers done of this chunk, counted from layer 0
+    tokens: int  # tokens whose KV is now valid
+    emitted: int  # output tokens: 0 … draft_tokens + 1 a repeat
+    ended: bool = False  # the model said stop
+    ids: Seq[int] = ()  # the emitted ids; empty in the simulator
+
+
+class StepResult(NamedTuple):
+    """`ends_ns` has one end per landed repeat; `done` is parallel to the step's works, empty when failed."""
+
+    status: str
+    done: Seq[WorkDone]
+    ends_ns: Seq[int]
+    error: str = ""  # of a failed step
+
+
+class Transfer(NamedTuple):
+    """The only way KV moves: host swap, prefill to decode, migration, tiers."""
+
+    id: int
+    kind: str
+    sequence: Sequence
+    blocks: int
+    peer: str = "host"

@@ -1,0 +1,161 @@
+"""Steps on a PyTorch model, a thread a lane; results come back through `clock.post`.
+
+A step looks at its stop flag between two layers. Steps of a lane run in the order they were given; a step
+may be given before the result of the one before it has landed: tokens are known to the worker first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from headway.core.plan import (
+    DONE,
+    EXPORT,
+    FAILED,
+    IMPORT,
+    INTERRUPTED,
+    LAYER,
+    SWAP_IN,
+    SWAP_OUT,
+    Step,
+    StepResult,
+    Transfer,
+)
+from headway.core.protocols import DRAFTS, LANES, LAYERS, TRANSFERS, Clock
+from headway.engine.books import Books, Entry
+from headway.engine.compute import Compute
+from headway.engine.gemma import Gemma
+from headway.engine.kv_exchange import KvExchange
+from headway.engine.kv_pool import KvPool
+
+TRANSFER_THREAD = "headway transfers"
+
+
+class TorchStepHandle:
+    """A step in flight. The flag is written by the loop and read by the worker."""
+
+    __slots__ = ("_stop",)
+
+    def __init__(self) -> None:
+        self._stop = False
+
+    def interrupt(self, boundary: str) -> None:
+        """End after the current layer; a step boundary is where it ends anyway."""
+        if boundary == LAYER:
+            self._stop = True
+
+    def settle(self) -> None:
+        """Nothing lands before the step does: this executor does not leap."""
+
+    def go_on(self, layers: int) -> bool:
+        """Compute the next layer?"""
+        del layers
+        return not self._stop
+
+
+class TorchExecutor:
+    """Runs steps and moves KV for one instance.
+
+    `stops` are the ids at which a sequence ends (none: only `max_tokens` ends it). `exchange` is shared by
+    the executors of a process that export and import. `threads` sets PyTorch's, for the whole process.
+    """
+
+    offers: frozenset[str] = frozenset({LANES, LAYERS, TRANSFERS, DRAFTS})
+
+    def __init__(
+        self,
+        clock: Clock,
+        model: Gemma,
+        *,
+        blocks: int,
+        block_tokens: int = 16,
+        stops: Iterable[int] = (),
+        exchange: KvExchange | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.layers: int = model.config.layers
+        self._clock = clock
+        self._pool = KvPool(model.config, blocks, block_tokens)
+        self._compute = Compute(model, self._pool, frozenset(stops))
+        self._books = Books(self.layers)
+        self._exchange = exchange or KvExchange()
+        self._workers: dict[str, ThreadPoolExecutor] = {}
+        if threads:
+            torch.set_num_threads(threads)
+
+    def execute(self, step: Step, on_done: Callable[[StepResult], None]) -> TorchStepHandle:
+        """Queue a step on its lane's thread."""
+        assert step.repeats == 1, "leaps are not offered"
+        handle, jobs = TorchStepHandle(), self._books.jobs(step)
+
+        def work() -> None:
+            try:
+                done, stopped = self._compute.run(jobs, handle.go_on)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it ends this step and no other
+                status, done, message = FAILED, [], f"{type(error).__name__}: {error}"
+            else:
+                status, message = INTERRUPTED if stopped else DONE, ""
+
+            def land() -> None:
+                Books.landed(jobs)
+                on_done(StepResult(status, done, [self._clock.now_ns()], message))
+
+            self._clock.post(land)
+
+        self._worker(f"headway lane {step.lane}").submit(work)
+        return handle
+
+    def transfer(self, transfer: Transfer, on_done: Callable[[], None]) -> None:
+        """Queue a copy. One that cannot be made fails the sequence's next step, which then says why."""
+        sequence = transfer.sequence
+        entry, request_id = self._books.entry(sequence), sequence.request.id
+        used = -(-sequence.computed_tokens // self._pool.block_tokens)
+        blocks = tuple(sequence.blocks[:used])
+
+        def copy() -> None:
+            try:
+                self._move(transfer.kind, request_id, entry, blocks)
+            except Exception as error:  # noqa: BLE001 - reported by the sequence's next step
+                entry.broken = f"{transfer.kind} of request {request_id} failed: {error}"
+            self._clock.post(land)
+
+        def land() -> None:
+            if transfer.kind == EXPORT:
+                self._books.release(request_id)  # it lives elsewhere now
+            on_done()
+
+        entry.partial = None  # what moves restarts its chunk
+        self._worker(TRANSFER_THREAD).submit(copy)
+
+    def release(self, request_id: int) -> None:
+        """Forget tokens, hidden states and host copies; steps in flight keep theirs until they land."""
+        self._books.release(request_id)
+
+    def close(self) -> None:
+        """Finish what is queued and end the threads; the executor cannot be used afterwards."""
+        for worker in self._workers.values():
+            worker.shutdown()
+
+    def _move(self, kind: str, request_id: int, entry: Entry, blocks: tuple[int, ...]) -> None:
+        if kind == SWAP_OUT:
+            entry.host = self._pool.copy_out(blocks, entry.tokens)
+        elif kind == EXPORT:
+            self._exchange.put(request_id, self._pool.copy_out(blocks, entry.tokens))
+        elif kind in (SWAP_IN, IMPORT):
+            copy = entry.host if kind == SWAP_IN else self._exchange.take(request_id)
+            entry.host = None
+            if copy is None:
+                raise LookupError("there is no copy of its KV in this process")
+            self._pool.copy_in(copy, blocks)
+            entry.tokens = list(copy.tokens)
+        else:
+            raise LookupError("no such transfer")
+
+    def _worker(self, name: str) -> ThreadPoolExecutor:
+        worker = self._workers.get(name)
+        if worker is None:
+            worker = self._workers[name] = ThreadPoolExecutor(1, name)
+        return worker

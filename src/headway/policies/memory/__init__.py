@@ -1,0 +1,1 @@
+"""Whom to take KV blocks from, and how?"""

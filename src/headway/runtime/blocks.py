@@ -1,0 +1,125 @@
+"""KV memory in blocks: who holds which, and who may not let go yet. Knows nothing of steps or policies.
+
+Blocks are numbered lazily: a pool of a million blocks costs nothing until they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq, Set as AbstractSet
+
+from headway.core.plan import Work
+from headway.core.sequence import FINISHED, Sequence
+from headway.runtime.prefix_index import PrefixIndex
+
+
+class BlockPool:
+    """Every block is free (fresh, recycled or evictable from the prefix cache) or held by sequences."""
+
+    def __init__(
+        self, total: int, block_tokens: int = 16, *, index: PrefixIndex | None = None
+    ) -> None:
+        self.total, self.block_tokens, self.index = total, block_tokens, index
+        self._recycled: list[int] = []
+        self._fresh = 0  # blocks never used start here
+
+    @property
+    def free(self) -> int:
+        """Blocks that `grow` can take, evicting cached prefixes where needed."""
+        free = len(self._recycled) + self.total - self._fresh
+        return free + self.index.evictable_blocks if self.index else free
+
+    def missing(self, sequence: Sequence, tokens: int) -> int:
+        """Blocks `sequence` lacks to hold `tokens` tokens of KV; never negative."""
+        return max(0, -(-tokens // self.block_tokens) - len(sequence.blocks))
+
+    def private_blocks(self, sequence: Sequence, pinned: AbstractSet[object] = frozenset()) -> int:
+        """Blocks that become free when `sequence` gives back: its own, and extents nobody else holds.
+
+        `pinned` extents count as held: a sequence of the same plan starts on them.
+        """
+        if not sequence.nodes or not self.index:
+            return len(sequence.blocks)
+        return len(sequence.blocks) - self.index.shared_blocks(sequence.nodes, pinned)
+
+    def grow(self, sequence: Sequence, tokens: int) -> None:
+        """Give `sequence` room for `tokens` tokens."""
+        count = -(-tokens // self.block_tokens) - len(sequence.blocks)
+        if count == 1 and self._recycled:
+            sequence.blocks.append(self._recycled.pop())
+            sequence.capacity_tokens += self.block_tokens
+        elif count > 0:
+            self._take(count, sequence.blocks)
+            sequence.capacity_tokens = len(sequence.blocks) * self.block_tokens
+
+    def _take(self, count: int, into: list[int]) -> None:
+        recycled = self._recycled
+        fresh = min(self.total - self._fresh, count - len(recycled))
+        if fresh > 0:
+            into.extend(range(self._fresh, self._fresh + fresh))
+            self._fresh += fresh
+            count -= fresh
+        while len(recycled) < count:
+            assert self.index is not None and self.index.evictable_blocks, "plans are checked"
+            recycled += self.index.evict()
+        into.extend(recycled[-count:] if count else ())
+        if count:
+            del recycled[-count:]
+
+    def start(self, sequence: Sequence, nodes: Seq[object]) -> None:
+        """Let a sequence without blocks begin on cached prefix extents."""
+        assert self.index is not None and not sequence.blocks
+        sequence.blocks = self.index.hold(nodes)
+        sequence.nodes = tuple(nodes)
+        sequence.capacity_tokens = len(sequence.blocks) * self.block_tokens
+        sequence.computed_tokens = sequence.cached_tokens = sequence.capacity_tokens
+
+    def publish(self, sequence: Sequence, *, ended: bool = False) -> None:
+        """Put the extents whose KV is complete into the prefix index; equal ones become shared.
+
+        Not while a step is in flight: it may hold the old block table.
+        """
+        request = sequence.request
+        if not request.prefix and request.next_extent is None:
+            return
+        if self.index and not sequence.leases and sequence.blocks:
+            self._recycled += self.index.publish(sequence, self.block_tokens, ended=ended)
+
+    def give_back(self, sequence: Sequence) -> None:
+        """Free all blocks of `sequence`, or leave them to the last lease: `end_lease` calls again."""
+        if sequence.leases or not sequence.blocks:
+            return
+        if sequence.nodes and self.index:
+            shared = self.index.release(sequence.nodes)
+            self._recycled += sequence.blocks[shared:]
+            sequence.nodes = ()
+        else:
+            self._recycled += sequence.blocks
+        sequence.blocks = []
+        sequence.capacity_tokens = 0
+
+    def end_lease(self, sequence: Sequence) -> None:
+        """A step or transfer over this sequence's blocks is over."""
+        sequence.leases -= 1
+        if not sequence.leases:
+            sequence.lane = None
+            if sequence.state == FINISHED:
+                self.give_back(sequence)
+
+    def repeats_until_full(self, works: Seq[Work], cap: int) -> int:
+        """Most repeats of `works` that fit before blocks run out, at most `cap`, at least 1.
+
+        Called once the first step's blocks were taken. Growth never shrinks, so the count is bisected.
+        """
+        size, free = self.block_tokens, self.free
+        tokens = sum(work[1] for work in works)
+        if (cap * tokens) // size + len(works) <= free:
+            return cap
+        needs = [(work[0].capacity_tokens - work[0].computed_tokens, work[1]) for work in works]
+        low, high = 1, cap
+        while low < high:
+            repeats = (low + high + 1) // 2
+            grown = sum(
+                -(-(repeats * each - room) // size) for room, each in needs if repeats * each > room
+            )
+            low, high = (repeats, high) if grown <= free else (low, repeats - 1)
+        return low

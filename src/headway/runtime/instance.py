@@ -1,0 +1,361 @@
+"""One copy of a model: its sequences, lanes and blocks. Event-driven: no loop, no await, no thread.
+
+The same lines run in every world. Every entry settles leaps where the books are about to be read, changes the
+books, and lets the policy fill idle lanes (`_pump`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from headway.core.fleet import ABORTED, FAILED_STEP, RETURNED, SHED, Handoff, Report
+from headway.core.plan import FAILED, STEP, Step, StepPlan, StepResult, Transfer
+from headway.core.protocols import (
+    ARRIVAL,
+    LEAPS,
+    WAKE,
+    Batching,
+    Clock,
+    Executor,
+    Memory,
+    Ordering,
+    Sink,
+    TimingModel,
+)
+from headway.core.request import Request
+from headway.core.sequence import FINISHED, RESTING, Sequence
+from headway.errors import PlanError
+from headway.runtime.apply_result import apply_result
+from headway.runtime.blocks import BlockPool
+from headway.runtime.check_plan import check_plan
+from headway.runtime.ended import EndedIds
+from headway.runtime.launch import Flight, Launcher
+from headway.runtime.moves import Moves
+from headway.runtime.prefix_index import PrefixIndex
+from headway.runtime.queues import Queues
+from headway.runtime.traits import check_needs, is_dynamic, lanes_of, listener_of, step_tokens_of
+from headway.runtime.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceOptions:
+    """Limits of one instance, and what is on."""
+
+    blocks: int
+    block_tokens: int = 16
+    step_tokens: int | None = None  # None: what the batching policy says
+    prefix_cache: bool = True
+    salted: bool = True  # no prefix is shared between tenants
+    leap: bool = True
+    host_blocks: int | None = None  # KV that fits on the host; None: no limit
+    seed: int = 0
+    key: int = 0  # orders simultaneous results of several instances
+    name: str = "i0"
+
+
+class Instance:
+    """Entries: submit, abort, wake, step_done, transfer_done, drain, export_to, import_from, report."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        executor: Executor,
+        policies: tuple[Batching, Ordering, Memory],
+        options: InstanceOptions,
+        sink: Sink,
+        timing: TimingModel | None = None,
+    ) -> None:
+        self.batching, self.ordering, self.memory = policies
+        check_needs(options.name, executor.offers, *policies)
+        self.clock, self.executor, self.sink, self.timing = clock, executor, sink, timing
+        self.name, self.key, self.layers = options.name, options.key, executor.layers
+        self.lanes = lanes_of(self.batching)
+        self.overlapped = max(self.lanes.values()) > 1
+        self.step_tokens = options.step_tokens or step_tokens_of(self.batching)
+        index = PrefixIndex(salted=options.salted) if options.prefix_cache else None
+        self.pool = BlockPool(options.blocks, options.block_tokens, index=index)
+        self.queues = Queues(self.ordering)
+        self.moves = Moves(self, options.host_blocks)
+        self.flights: dict[str, list[Flight]] = {lane: [] for lane in self.lanes}
+        self.busy = 0  # steps in flight
+        self.sequences: dict[int, Sequence] = {}
+        self.prompt_tokens = 0  # of the requests that are here
+        self.view = View(self, Random(options.seed))
+        self.stopped: PlanError | None = None
+        self.steps = 0
+        self.dynamic = is_dynamic(self.ordering)
+        self._on_event = listener_of(self.batching)
+        self._ended = EndedIds()
+        self._launcher = Launcher(self, leap=options.leap and LEAPS in executor.offers)
+        self._drained: Callable[[], None] | None = None
+        self._alarm: tuple[int, Callable[[], None]] | None = None
+        self._resting = 0
+        self.partials = False  # was any chunk ever left half done?
+        self.streams = 0  # periodic requests seen: until the first, nobody looks for them
+
+    # -- entries -------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> str | None:
+        """Why it was rejected, or None. What is already here, or has ended, is accepted again: ports resend."""
+        if request.id in self.sequences or request.id in self._ended:
+            return None
+        if self.stopped or self._drained:
+            return (
+                f"{self.name} has stopped: {self.stopped}"
+                if self.stopped
+                else f"{self.name} drains"
+            )
+        most = request.prompt_tokens + request.max_tokens * (1 + request.stage.unit_tokens)
+        if most > self.pool.total * self.pool.block_tokens:
+            return (
+                f"needs KV for {most} tokens (prompt + max_tokens), {self.name} holds "
+                f"{self.pool.total * self.pool.block_tokens}: lower max_tokens or use a larger instance"
+            )
+        sequence = self.sequences[request.id] = Sequence(request, owner=self)
+        self.prompt_tokens += request.prompt_tokens
+        self.streams += request.stage.period_ns > 0
+        self.queues.add_waiting(sequence)
+        self._changed()
+        return None
+
+    def abort(self, request_id: int, outcome: str = ABORTED) -> None:
+        """End a request wherever it is; an unknown id is ignored: ports keep the order per request."""
+        sequence = self.sequences.get(request_id)
+        if sequence:
+            self._settle()
+            self.finish(sequence, outcome)
+            self._changed()
+
+    def wake(self) -> None:
+        """The time a plan asked for has come."""
+        self._alarm = None
+        self._changed()
+
+    def step_done(self, flight: Flight, result: StepResult) -> None:
+        """The executor reports a step's end, or the rest of a leap."""
+        step = flight.step
+        flight.handle = None
+        self.flights[step.lane].remove(flight)
+        self.busy -= 1
+        if self.stopped:
+            self._end_leases(step)
+            return
+        if self.busy:
+            self._settle()
+        if result.status == FAILED:
+            self._end_leases(step)
+            for work in step.work:
+                self.finish(
+                    work.sequence, f"{FAILED_STEP}: {result.error}" if result.error else FAILED_STEP
+                )
+        else:
+            self.sink.on_tokens(step, result)
+            apply_result(self, step, result, landed=True)
+        self.moves.start_exports()
+        self._pump()
+        self._check_drained()
+
+    def transfer_done(self, transfer: Transfer) -> None:
+        """KV has arrived somewhere."""
+        self._settle()
+        self.moves.landed(transfer)
+        self.moves.start_exports()
+        if not self.stopped:
+            self._changed()
+        self._check_drained()
+
+    def drain(self, on_drained: Callable[[], None]) -> None:
+        """Take no more; call back once the last sequence and the last lease have ended."""
+        self._drained = on_drained
+        self._check_drained()
+
+    def export_to(
+        self, request_id: int, peer: str, on_ready: Callable[[Handoff | None], None]
+    ) -> None:
+        """Send a sequence away with its KV; `on_ready(None)` when it is not here any more."""
+        sequence = self.sequences.get(request_id)
+        if sequence is None:
+            on_ready(None)
+            return
+        self._settle()
+        self.moves.export_to(sequence, peer, on_ready)
+        self._changed()
+
+    def import_from(self, request: Request, handoff: Handoff, peer: str) -> str | None:
+        """Take a sequence over; why not, or None."""
+        if self.stopped or self._drained:
+            return f"{self.name} takes no more"
+        self._settle()
+        why_not = self.moves.import_from(request, handoff, peer)
+        if why_not is None:
+            self.prompt_tokens += request.prompt_tokens
+        self._changed()
+        return why_not
+
+    def report(self) -> Report:
+        """What this instance says of itself now."""
+        self._settle()
+        return Report(
+            self.clock.now_ns(),
+            len(self.sequences),
+            self.prompt_tokens,
+            len(self.queues.waiting),
+            self.pool.free,
+            self.pool.total,
+            str(self.stopped or ""),
+        )
+
+    # -- planning ------------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        """Something outside the steps has changed: leaps end, lanes are filled, busy ones perhaps interrupted."""
+        if self.busy:
+            for flights in self.flights.values():
+                for flight in flights:
+                    if flight.step.repeats > 1 and flight.handle:
+                        flight.handle.interrupt(STEP)
+            if self._on_event or self.busy < len(self.lanes) or self.overlapped:
+                self._settle()
+        self._pump()
+        if self._on_event and self.busy and not self.stopped:
+            for lane, boundary in self._on_event(self.view).items():
+                for flight in self.flights[lane]:
+                    if flight.handle:
+                        flight.handle.interrupt(boundary)
+
+    def _settle(self) -> None:
+        """Bring the books up to date with what leaps have landed."""
+        if not self.busy:
+            return
+        for flights in self.flights.values():
+            for flight in flights:
+                if flight.step.repeats > 1 and flight.handle:
+                    landed = flight.handle.settle()
+                    if landed:
+                        self.sink.on_tokens(flight.step, landed)
+                        apply_result(self, flight.step, landed, landed=False)
+
+    def _pump(self) -> None:
+        """Let the policy fill idle lanes."""
+        queues = self.queues
+        while not self.stopped and (queues.running or queues.waiting):
+            idle = [
+                lane for lane, flights in self.flights.items() if len(flights) < self.lanes[lane]
+            ]
+            if not idle:
+                return
+            if self.dynamic:
+                queues.sort()
+            if self.overlapped:
+                queues.split()
+            self.view.open(self.clock.now_ns(), idle)
+            try:
+                plan = self._plan()
+            except PlanError as error:
+                self._stop(error)
+                return
+            for sequence in plan.shed:
+                self.finish(sequence, SHED)
+            self.moves.carry_out()
+            self._arm(plan.wake_at_ns)
+            launched = False
+            for lane, works in plan.work.items():
+                if works:
+                    self._launcher.launch(lane, works, plan)
+                    launched = True
+            if not (launched and self.overlapped):  # else: fill the second place
+                return
+
+    def _plan(self) -> StepPlan:
+        try:
+            plan = self.batching.plan(self.view)
+            check_plan(self, plan)
+        except PlanError:
+            raise
+        except (
+            Exception
+        ) as error:  # a policy is somebody else's code: its bug must not kill the process
+            name = type(self.batching).__name__
+            raise PlanError(f"{name}: plan() raised {type(error).__name__}: {error}") from error
+        return plan
+
+    # -- the books -----------------------------------------------------------------------------------------------
+
+    def finish(self, sequence: Sequence, outcome: str) -> None:
+        """End a sequence in any state. Blocks in flight stay with their leases."""
+        if sequence.state == FINISHED:
+            return
+        self.pool.publish(sequence, ended=True)
+        self.queues.remove(sequence)
+        self._resting -= sequence.state == RESTING
+        self.moves.forget_host(sequence)
+        sequence.state = FINISHED
+        self.pool.give_back(sequence)
+        request = sequence.request
+        del self.sequences[request.id]
+        self._ended.add(request.id)
+        self.prompt_tokens -= request.prompt_tokens
+        self.executor.release(request.id)
+        self.sink.on_end(request, sequence, outcome, self.clock.now_ns())
+        del (
+            sequence.decode
+        )  # it refers back: without this only the cyclic collector could free them
+
+    def rest(self, sequence: Sequence, release_ns: int) -> None:
+        """A periodic stream keeps its blocks but leaves `running` until its next unit is released."""
+        self.queues.remove(sequence)
+        sequence.state = RESTING
+        self._resting += 1
+        self.clock.call_at(
+            release_ns, partial(self._release, sequence), ARRIVAL, sequence.request.id
+        )
+
+    def _release(self, sequence: Sequence) -> None:
+        if sequence.state == RESTING and not self.stopped:
+            self._settle()
+            self._resting -= 1
+            self.queues.add_running(sequence)
+            self._changed()
+
+    def _arm(self, wake_at_ns: int | None) -> None:
+        if self._alarm:
+            if self._alarm[0] == wake_at_ns:
+                return
+            self._alarm[1]()
+            self._alarm = None
+        if wake_at_ns is not None:
+            timer = self.clock.call_at(wake_at_ns, self.wake, WAKE, self.key)
+            self._alarm = (wake_at_ns, timer.cancel)
+
+    def _end_leases(self, step: Step) -> None:
+        for work in step.work:
+            self.pool.end_lease(work.sequence)
+
+    def _stop(self, error: PlanError) -> None:
+        self.stopped = error
+        for sequence in list(self.sequences.values()):
+            self.finish(sequence, RETURNED)
+
+    def _check_drained(self) -> None:
+        if self._drained and not (self.sequences or self.busy or self.moves.under_way):
+            drained, self._drained = self._drained, lambda: None
+            drained()
+
+    def host_has_room(self, sequence: Sequence) -> bool:
+        """May the memory policy swap this sequence out?"""
+        return self.moves.host_has_room(sequence)
+
+    def may_overlap(self, sequence: Sequence, lane: str) -> bool:
+        """May a sequence in flight join its lane's next step? Not a stream: its next unit is not here yet."""
+        return (
+            sequence.lane == lane
+            and sequence.leases < self.lanes[lane]
+            and not sequence.request.stage.period_ns
+        )
+
+    def has_future(self, plan: StepPlan) -> bool:
+        """Will an event come that can change things?"""
+        return bool(self.busy or self.moves.under_way or self._resting or plan.wake_at_ns)

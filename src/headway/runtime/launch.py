@@ -1,0 +1,99 @@
+"""From a checked plan to a step in flight: take blocks, hold everyone, and see how far to leap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from functools import partial
+from typing import TYPE_CHECKING
+
+from headway.core.plan import Step, StepPlan, Work
+from headway.core.protocols import StepHandle
+from headway.core.sequence import WAITING, Sequence
+from headway.runtime.apply_result import expect
+from headway.runtime.works import head_of
+
+if TYPE_CHECKING:
+    from headway.runtime.instance import Instance
+
+LEAP_STEPS = 512  # longest leap; bounds the memory of one result
+
+
+class Flight:
+    """A step the executor has, and our handle on it."""
+
+    __slots__ = ("handle", "step")
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.handle: StepHandle | None = None
+
+
+class Launcher:
+    """The instance's way to its executor."""
+
+    def __init__(self, instance: Instance, *, leap: bool) -> None:
+        self._instance, self._leap = instance, leap
+        self._keys = {lane: (instance.key << 8) + n for n, lane in enumerate(instance.lanes)}
+
+    def launch(self, lane: str, works: Seq[Work], plan: StepPlan) -> None:
+        """Start a step; its blocks were checked."""
+        instance = self._instance
+        view, pool = instance.view, instance.pool
+        decodes = head_of(works, view.all_decodes) if view.decodes_taken else ()
+        if decodes:
+            for sequence in view.growing:
+                pool.grow(sequence, sequence.computed_tokens + 1)
+            for sequence in decodes:
+                sequence.leases += 1
+                sequence.lane = lane
+        if len(works) > len(decodes):
+            self._lease(lane, works[len(decodes) :])
+        instance.steps += 1
+        instance.busy += 1
+        share = plan.shares.get(lane) if plan.shares else None
+        leaps = plan.steady and self._leap and not view.draft.moves
+        repeats = self._repeats(works, decodes) if leaps else 1
+        step = Step(instance.steps, lane, works, repeats, share, self._keys[lane], decodes)
+        flight = Flight(step)
+        instance.flights[lane].append(flight)
+        flight.handle = instance.executor.execute(step, partial(instance.step_done, flight))
+
+    def _lease(self, lane: str, works: Seq[Work]) -> None:
+        """Take blocks, start who waited, and hold everyone until the step ends."""
+        instance = self._instance
+        now_ns, pool, queues = instance.clock.now_ns(), instance.pool, instance.queues
+        for work in works:
+            sequence = work[0]
+            reached = sequence.computed_tokens + sequence.pending_tokens + work[1]
+            if reached > sequence.capacity_tokens:
+                pool.grow(sequence, reached)
+            if sequence.state is WAITING:
+                queues.remove(sequence)
+                queues.add_running(sequence)
+                if sequence.started_ns < 0:
+                    sequence.started_ns = now_ns
+            sequence.leases += 1
+            sequence.lane = lane
+            if instance.overlapped:
+                expect(work)
+
+    def _repeats(self, works: Seq[Work], decodes: Seq[Sequence]) -> int:
+        """How often the step may repeat before the plan, or the room for it, would change."""
+        instance = self._instance
+        if instance.overlapped:
+            return 1
+        if instance.dynamic and len(works) < len(instance.queues.running):
+            return 1  # progress may put one left out before another
+        repeats = LEAP_STEPS
+        for work in works if instance.streams else works[len(decodes) :]:
+            sequence, tokens, layers, drafts, _, pad_to = work
+            if sequence.request.stage.period_ns or layers or drafts or pad_to:
+                return 1
+            if sequence.decodes:
+                continue
+            left = sequence.total_tokens - sequence.computed_tokens
+            if left <= tokens:
+                return 1
+            # A chunk: no repeat may complete the prompt, and all must be as long as this one.
+            repeats = min(repeats, (left - 1) // tokens)
+        return instance.pool.repeats_until_full(works, repeats) if repeats > 1 else 1

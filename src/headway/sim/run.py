@@ -1,0 +1,155 @@
+"""The simulated world, run: a virtual clock, timed instances behind local ports, and a workload's offers."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence as Seq
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+from headway.clocks.virtual import VirtualClock
+from headway.core.fleet import ABORTED, REJECTED
+from headway.core.protocols import (
+    ARRIVAL,
+    Admission,
+    Batching,
+    Memory,
+    Offer,
+    Ordering,
+    Routing,
+    Sink,
+    TimingModel,
+    Workload,
+)
+from headway.core.request import Request
+from headway.runtime.fleet import Fleet
+from headway.runtime.instance import Instance, InstanceOptions
+from headway.runtime.local_port import LocalPort
+from headway.sim.outcomes import Lengths
+from headway.sim.timed import Timed
+
+
+@dataclass(frozen=True)
+class Policies:
+    """One object for the fleet, and a maker of one object per instance."""
+
+    batching: Callable[[], Batching]
+    ordering: Callable[[], Ordering]
+    memory: Callable[[], Memory]
+    routing: Routing
+    admission: Admission
+
+
+class Simulation:
+    """A fleet of equal instances in virtual time. `sink` hears everything, rejections included."""
+
+    def __init__(
+        self,
+        timing: TimingModel,
+        policies: Policies,
+        options: InstanceOptions,
+        sink: Sink,
+        *,
+        instances: int = 1,
+        report_interval_ns: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.clock = VirtualClock()
+        self.sink = sink
+        self.lengths = Lengths({}, timing.layers)
+        self.instances: list[Instance] = []
+        ports: dict[str, LocalPort] = {}
+        for n in range(instances):
+            name = f"i{n}"
+            port = LocalPort(self.clock, sink, report_interval_ns)
+            executor = Timed(self.clock, timing, self.lengths)
+            mine = replace(options, name=name, key=n, seed=seed + n)
+            made = (policies.batching(), policies.ordering(), policies.memory())
+            port.instance = Instance(self.clock, executor, made, mine, port, timing)
+            self.instances.append(port.instance)
+            ports[name] = port
+        self.fleet = Fleet(
+            self.clock,
+            ports,
+            (policies.admission, policies.routing),
+            self._ended,
+            timing=timing,
+            seed=seed,
+        )
+        for port in ports.values():
+            port.ended = self.fleet.ended
+        self._workload: Workload | None = None
+        self._offers: Iterator[Offer] = iter(())
+        self._heard: Callable[[Request], None] = lambda request: None
+
+    def run(
+        self,
+        workload: Workload,
+        *,
+        aborts: Mapping[int, int] | None = None,
+        on_offer: Callable[[Request], None] | None = None,
+        until_ns: int | None = None,
+    ) -> None:
+        """Offer everything and run until all has ended, or until `until_ns`.
+
+        `aborts`: request id -> time at which its client gives up.
+        """
+        self._workload, self._offers = workload, iter(workload.offers())
+        if on_offer:
+            self._heard = on_offer
+        for request_id, time_ns in (aborts or {}).items():
+            self.clock.call_at(time_ns, partial(self.fleet.abort, request_id))
+        self._next()
+        with _uncollected():
+            self.clock.run(until_ns)
+
+    def _next(self) -> None:
+        """Pull the next offer only now: a trace is never held whole."""
+        offer = next(self._offers, None)
+        if offer is not None:
+            request = offer.request
+            self.clock.call_at(
+                request.arrival_ns, partial(self._arrive, offer), ARRIVAL, request.id
+            )
+
+    def _arrive(self, offer: Offer) -> None:
+        self._next()
+        self._submit(offer)
+
+    def _submit(self, offer: Offer) -> None:
+        request = offer.request
+        self._heard(request)
+        self.lengths.output_tokens[request.id] = max(
+            1, min(offer.output_tokens, request.max_tokens)
+        )
+        self.fleet.submit(request)
+
+    def _ended(self, request: Request, outcome: str) -> None:
+        self.lengths.output_tokens.pop(request.id, None)
+        now_ns = self.clock.now_ns()
+        if outcome.startswith((f"{REJECTED}:", f"{ABORTED}:")):
+            self.sink.on_end(
+                request, None, outcome, now_ns
+            )  # no instance did: it never had it, or lost it
+        if self._workload is not None:
+            self._follow(self._workload.on_end(request, outcome, now_ns))
+
+    def _follow(self, offers: Seq[Offer]) -> None:
+        for offer in offers:
+            request = offer.request
+            self.clock.call_at(
+                request.arrival_ns, partial(self._submit, offer), ARRIVAL, request.id
+            )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the cyclic collector: a simulation makes few cycles and breaks them, and pauses cost a fifth."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

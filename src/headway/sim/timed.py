@@ -1,0 +1,125 @@
+"""An executor that computes nothing: `when` says how long a step takes, `what` says what came out.
+
+With a timing model and a table of lengths it simulates; with recorded durations and an engine's compute it is the
+scripted executor of the parity test; on a wall clock it is a mock server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headway.core.plan import DONE, FAILED, INTERRUPTED, Step, StepResult, Transfer, WorkDone
+from headway.core.protocols import (
+    DRAFTS,
+    LANES,
+    LAYERS,
+    LEAPS,
+    PADDING,
+    PREDICTS,
+    TRANSFER,
+    TRANSFERS,
+    Clock,
+    Outcomes,
+    TimingModel,
+)
+from headway.sim.flight import FULL_RATE, Flight
+
+
+class Timed:
+    """Lanes run side by side at their shares of the device, a lane alone at full rate; steps of a lane queue."""
+
+    def __init__(self, clock: Clock, when: TimingModel, what: Outcomes) -> None:
+        self.clock, self.when, self.what = clock, when, what
+        self.layers = when.layers
+        offers = {LANES, LAYERS, TRANSFERS, DRAFTS, PREDICTS, PADDING}
+        self.offers = frozenset(offers | {LEAPS}) if what.leaps else frozenset(offers)
+        self._lanes: dict[str, list[Flight]] = {}
+        self._shares: dict[str, int] = {}
+        self._link_free_ns = 0
+
+    def execute(self, step: Step, on_done: Callable[[StepResult], None]) -> Flight:
+        """Queue a step on its lane."""
+        queue = self._lanes.setdefault(step.lane, [])
+        if step.share is not None:
+            self._shares[step.lane] = step.share
+        flight = Flight(step, on_done, self)
+        queue.append(flight)
+        if len(queue) == 1:
+            self._begin(flight)
+        return flight
+
+    def transfer(self, transfer: Transfer, on_done: Callable[[], None]) -> None:
+        """Over one link, first come first served."""
+        start = max(self.clock.now_ns(), self._link_free_ns)
+        self._link_free_ns = start + self.when.transfer_ns(transfer)
+        self.clock.call_at(self._link_free_ns, on_done, TRANSFER, transfer.id)
+
+    def release(self, request_id: int) -> None:
+        """Nothing is kept per request."""
+
+    def _begin(self, flight: Flight) -> None:
+        step = flight.step
+        repeats = step.repeats
+        if repeats > 1:
+            flight.lefts = lefts = self._lefts(step)
+            if len(lefts) > len(step.decodes):
+                lefts = [left for left in lefts if left]
+            repeats = min(repeats, min(lefts, default=repeats))
+        flight.begin(self.clock.now_ns(), self.when.durations_ns(step, repeats))
+        self._retime()
+
+    def _lefts(self, step: Step) -> list[int]:
+        """Repeats until each work's model stops; 0 for a chunk, which samples nothing."""
+        lefts = self.what.lefts(step.decodes)
+        for work in step.work[len(lefts) :]:
+            sequence = work[0]
+            chunk = sequence.total_tokens - sequence.computed_tokens != work[1]
+            lefts.append(0 if chunk else self.what.lefts((sequence,))[0])
+        return lefts
+
+    def _retime(self) -> None:
+        """Give every lane its rate; called when a lane starts, ends or changes its share."""
+        lanes = self._lanes
+        if len(lanes) == 1:
+            for queue in lanes.values():
+                if queue:
+                    queue[0].run_at(FULL_RATE)
+            return
+        heads = [queue[0] for queue in lanes.values() if queue]
+        for flight in heads:
+            share = self._shares.get(flight.step.lane, FULL_RATE // len(heads))
+            flight.run_at(FULL_RATE if len(heads) == 1 else max(1, share))
+
+    def landed(self, flight: Flight) -> None:
+        """Start the lane's next step, then report: the report may plan more."""
+        queue = self._lanes[flight.step.lane]
+        queue.pop(0)
+        if queue:
+            self._begin(queue[0])
+        elif len(self._lanes) > 1:
+            self._retime()
+        flight.on_done(flight.final_result())
+
+    def result(self, flight: Flight, ends_ns: list[int], *, last: bool) -> StepResult:
+        """What the repeats that ended at `ends_ns` did."""
+        step, repeats = flight.step, len(ends_ns)
+        if flight.stop_layers:
+            return StepResult(INTERRUPTED, self.what.outcome(step, flight.stop_layers), ends_ns)
+        if step.repeats == 1:
+            try:
+                done = self.what.outcome(step, self.layers)
+            except ArithmeticError as error:
+                return StepResult(FAILED, [], ends_ns, str(error))
+            return StepResult(DONE, done, ends_ns)
+        return StepResult(DONE, self._leapt(flight, repeats, last=last), ends_ns)
+
+    def _leapt(self, flight: Flight, repeats: int, *, last: bool) -> list[WorkDone]:
+        layers = self.layers
+        same = WorkDone(layers, repeats, repeats)
+        ended = WorkDone(layers, repeats, repeats, ended=True)
+        stopped = flight.repeats_done if last else -1
+        done = [ended if left == stopped else same for left in flight.lefts]
+        for n in range(len(flight.step.decodes), len(done)):
+            if not flight.lefts[n]:
+                done[n] = WorkDone(layers, repeats * flight.step.work[n][1], 0)
+        return done
