@@ -13,13 +13,24 @@ from headway.core.request import NS_PER_S
 
 
 class WallClock:
-    """Nanoseconds since it was made; `speedup` runs a simulated executor faster than real time."""
+    """Nanoseconds since `start_s` on the loop's clock (None: since it was made).
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, speedup: float = 1.0) -> None:
-        self._loop, self._start, self._speedup = loop, loop.time(), speedup
+    Processes of one machine share that clock: with the same start their times compare. `speedup` runs a
+    simulated executor faster than real time.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        start_s: float | None = None,
+        speedup: float = 1.0,
+    ) -> None:
+        self._loop, self._speedup = loop, speedup
+        self._start = self.start_s = loop.time() if start_s is None else start_s
 
     def now_ns(self) -> int:
-        """Nanoseconds since the clock was made."""
+        """Nanoseconds since the start."""
         return int((self._loop.time() - self._start) * NS_PER_S * self._speedup)
 
     def call_at(

@@ -28,7 +28,7 @@ class Work(NamedTuple):
     pad_to: int | None = None  # tokens the kernel is padded to
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StepPlan:
     """A batching policy's decision for idle lanes. Preemptions and swaps are not here: the view records them.
 
@@ -61,7 +61,7 @@ class WorkDone(NamedTuple):
     layers: int  # layers done of this chunk, counted from layer 0
     tokens: int  # tokens whose KV is now valid
     emitted: int  # output tokens: 0 … draft_tokens + 1 a repeat
-    ended: bool = False  # the model said stop
+    ended: bool = False  # the model said stop, or max_tokens is reached
     ids: Seq[int] = ()  # the emitted ids; empty in the simulator
 
 

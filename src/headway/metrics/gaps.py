@@ -25,11 +25,21 @@ DEFINITIONS = {
 class GapRuns:
     """All gaps of one group of requests, in bounded memory. `append(gap_ns)` records one gap."""
 
-    __slots__ = ("_counts", "_folded", "_gaps", "_run_tokens", "_singles", "append", "zeros")
+    __slots__ = (
+        "_counts",
+        "_folded",
+        "_gaps",
+        "_run_tokens",
+        "_singles",
+        "append",
+        "append_all",
+        "zeros",
+    )
 
     def __init__(self) -> None:
         self._singles = array("q")
         self.append = self._singles.append  # a bound method: the hot path has no time for a lookup
+        self.append_all = self._singles.fromlist
         self.zeros = 0
         self._gaps = array("q")
         self._counts = array("q")

@@ -8,12 +8,12 @@ however many tokens there are.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence as Seq
 from operator import sub
 
 import numpy as np
 
-from headway.core import Request, Sequence, Slo, Step, StepResult
+from headway.core import Request, Sequence, Slo, Step, StepResult, Work, WorkDone
 from headway.core.fleet import ABORTED, FAILED_STEP, FINISHED_OK, REJECTED, RETURNED, SHED
 from headway.metrics.fairness import MOST_TENANTS, ServiceLag
 from headway.metrics.gaps import GapRuns
@@ -51,6 +51,7 @@ class Group:
 
     __slots__ = (
         "append",
+        "append_all",
         "gaps",
         "index",
         "offered",
@@ -67,6 +68,7 @@ class Group:
         self.tenant = tenant
         self.gaps = gaps
         self.append = gaps.append
+        self.append_all = gaps.append_all
         self.offered = 0
         self.waiting = 0  # offered, without a first token, not ended
         self.started = 0  # got a first token
@@ -123,37 +125,24 @@ class Recorder:
         if not ends:
             return
         end = ends[-1]
-        if len(ends) > 1:
-            emitting = self._on_leap(step, result)
-        else:
-            # Works and outcomes are read by position: a tuple's index is three times faster than its name.
-            last = -2
-            only = self._only
-            if only is not None:
-                append = only.append
-                for work, done in zip(step.work, result.done):  # noqa: B905 - strict costs 40 ns, done may be empty
-                    if emitted := done[2]:
-                        last = work[0].last_token_ns
-                        if last >= 0:
-                            append(end - last)
-                        else:
-                            self._on_first(work[0])
-                        if emitted > 1:
-                            only.gaps.zeros += emitted - 1
+        works, done = step.work, result.done
+        only, decodes = self._only, step.decodes
+        emitting = False
+        if only is not None and decodes and done:
+            # One group, and decodes have a token already: nothing to look up, nothing to ask.
+            first_end = ends[0]
+            only.append_all([first_end - s.last_token_ns for s in decodes])
+            self._unfolded += len(decodes)
+            if len(ends) > 1:
+                only.gaps.extend(map(sub, ends[1:], ends), len(decodes))
+                self._unfolded += len(ends)
+            emitting = True
+            works, done = works[len(decodes) :], done[len(decodes) :]
+        if works:
+            if len(ends) > 1:
+                emitting |= self._on_leap(works, done, ends)
             else:
-                groups = self._open
-                for work, done in zip(step.work, result.done):  # noqa: B905 - as above
-                    if emitted := done[2]:
-                        sequence = work[0]
-                        last = sequence.last_token_ns
-                        if last >= 0:
-                            groups[sequence.request.id].append(end - last)
-                        else:
-                            self._on_first(sequence)
-                        if emitted > 1:
-                            groups[sequence.request.id].gaps.zeros += emitted - 1
-            emitting = last != -2
-            self._unfolded += len(result.done)
+                emitting |= self._on_step(works, done, end)
         if self._tracks:
             self._track(step, result)
         if emitting and end > self.last_token_ns:
@@ -247,24 +236,42 @@ class Recorder:
 
     # --- the rest -----------------------------------------------------------------------------------
 
-    def _on_leap(self, step: Step, result: StepResult) -> bool:
+    def _on_step(self, works: Seq[Work], outcomes: Seq[WorkDone], end: int) -> bool:
+        """Each work emitted what it emitted at `end`."""
+        groups = self._open
+        last = -2
+        # Works and outcomes are read by position: a tuple's index is three times faster than its name.
+        for work, done in zip(works, outcomes):  # noqa: B905 - outcomes are empty when the step failed
+            if emitted := done[2]:
+                sequence = work[0]
+                last = sequence.last_token_ns
+                if last >= 0:
+                    groups[sequence.id].append(end - last)
+                else:
+                    self._on_first(sequence)
+                if emitted > 1:
+                    groups[sequence.id].gaps.zeros += emitted - 1
+        self._unfolded += len(outcomes)
+        return last != -2
+
+    def _on_leap(self, works: Seq[Work], outcomes: Seq[WorkDone], ends: Seq[int]) -> bool:
         """Every emitting work emitted one token at each end: the inner gaps are the same for all."""
-        ends = result.ends_ns
         first_end = ends[0]
         emitting: dict[Group, int] = {}
-        for work, done in zip(step.work, result.done, strict=True):
-            if done.emitted:
-                sequence = work.sequence
-                group = self._open[sequence.request.id]
+        for work, done in zip(works, outcomes, strict=True):
+            if done[2]:
+                sequence = work[0]
+                group = self._open[sequence.id]
                 emitting[group] = emitting.get(group, 0) + 1
                 if sequence.last_token_ns >= 0:
                     group.append(first_end - sequence.last_token_ns)
                 else:
                     self._on_first(sequence)
-        inner = array("q", map(sub, ends[1:], ends))
-        for group, count in emitting.items():
-            group.gaps.extend(inner, count)
-        self._unfolded += len(result.done) + len(inner) * len(emitting)
+        if emitting:
+            inner = array("q", map(sub, ends[1:], ends))
+            for group, count in emitting.items():
+                group.gaps.extend(inner, count)
+            self._unfolded += len(outcomes) + len(inner) * len(emitting)
         return bool(emitting)
 
     def _on_first(self, sequence: Sequence) -> None:

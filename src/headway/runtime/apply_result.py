@@ -31,9 +31,7 @@ def apply_result(instance: Instance, step: Step, result: StepResult, *, landed: 
             if not sequence.leases:
                 sequence.lane = None
         if sequence.state is FINISHED:
-            pool.give_back(
-                sequence
-            )  # aborted, or ended by the step before: what came out is dropped
+            instance.bury_orphans()  # what came out for it is dropped
         elif done.layers < layers:
             sequence.partial = (work.tokens, done.layers)
             instance.partials = True
@@ -46,34 +44,40 @@ def apply_result(instance: Instance, step: Step, result: StepResult, *, landed: 
                 pool.publish(sequence)
 
 
+def living(step: Step, result: StepResult) -> tuple[Step, StepResult]:
+    """The same step and result without the sequences that have ended meanwhile."""
+    kept = [n for n, work in enumerate(step.work) if work.sequence.state is not FINISHED]
+    step = step._replace(
+        work=[step.work[n] for n in kept],
+        decodes=[s for s in step.decodes if s.state is not FINISHED],
+    )
+    return step, result._replace(done=[result.done[n] for n in kept if result.done])
+
+
 def _advance_decodes(instance: Instance, step: Step, result: StepResult, *, landed: bool) -> None:
     """The hottest loop of a simulation: plain decodes, one token each a repeat."""
-    repeats, end_ns = len(result.ends_ns), result.ends_ns[-1]
-    gone = []
-    overlapped = instance.overlapped
-    for sequence, done in zip(step.decodes, result.done, strict=False):
-        if overlapped:
-            _unexpect(sequence.decode)
-        if landed:
+    repeats, end_ns, decodes = len(result.ends_ns), result.ends_ns[-1], step.decodes
+    if landed:
+        for sequence in decodes:
             sequence.leases -= 1
-            if not overlapped or not sequence.leases:
+            if not sequence.leases:
                 sequence.lane = None
-        if sequence.state is FINISHED:
-            gone.append(sequence)
-            continue
+    if instance.overlapped:
+        for work in step.work[: len(decodes)]:
+            _unexpect(work)
+    if instance.orphans:
+        decodes = [s for s in decodes if s.state is not FINISHED]
+        instance.bury_orphans()
+    for sequence in decodes:
         sequence.computed_tokens += repeats
         sequence.total_tokens += repeats
         sequence.output_tokens += repeats
         sequence.last_token_ns = end_ns
-        if done[3] or sequence.output_tokens >= sequence.max_tokens:
-            gone.append(sequence)
-    for sequence in gone:
-        if sequence.state is FINISHED:
-            instance.pool.give_back(sequence)
-        else:
-            instance.finish(sequence, FINISHED_OK)
+    ended = [s for s, done in zip(step.decodes, result.done, strict=False) if done[3]]
+    for sequence in ended:
+        instance.finish(sequence, FINISHED_OK)
     if instance.streams:
-        for sequence in step.decodes:
+        for sequence in decodes:
             if sequence.request.stage.period_ns and sequence.state is not FINISHED:
                 _next_unit(instance, sequence)
 
@@ -101,11 +105,8 @@ def _emitted(
 def _grow(instance: Instance, step: Step, result: StepResult, *, ahead: bool) -> None:
     """A leap takes its blocks as it lands, before anybody's end frees some: as its steps would have."""
     grow, head = instance.pool.grow, len(step.decodes)
-    tokens = len(result.ends_ns) + ahead
-    for sequence in step.decodes:
-        reached = sequence.computed_tokens + tokens
-        if reached > sequence.capacity_tokens:
-            grow(sequence, reached)
+    if head:
+        instance.pool.advance(step.decodes, len(result.ends_ns) + ahead)
     for n in range(head, len(step.work)):
         work = step.work[n]
         reached = work.sequence.computed_tokens + result.done[n].tokens + ahead * work.tokens

@@ -11,6 +11,8 @@ from headway.core.plan import Work
 from headway.core.sequence import FINISHED, Sequence
 from headway.runtime.prefix_index import PrefixIndex
 
+_FRESH = 64  # blocks numbered at a time
+
 
 class BlockPool:
     """Every block is free (fresh, recycled or evictable from the prefix cache) or held by sequences."""
@@ -25,8 +27,8 @@ class BlockPool:
     @property
     def free(self) -> int:
         """Blocks that `grow` can take, evicting cached prefixes where needed."""
-        free = len(self._recycled) + self.total - self._fresh
-        return free + self.index.evictable_blocks if self.index else free
+        cached = self.index.evictable_blocks if self.index is not None else 0
+        return len(self._recycled) + self.total - self._fresh + cached
 
     def missing(self, sequence: Sequence, tokens: int) -> int:
         """Blocks `sequence` lacks to hold `tokens` tokens of KV; never negative."""
@@ -42,28 +44,38 @@ class BlockPool:
         return len(sequence.blocks) - self.index.shared_blocks(sequence.nodes, pinned)
 
     def grow(self, sequence: Sequence, tokens: int) -> None:
-        """Give `sequence` room for `tokens` tokens."""
+        """Give `sequence` room for `tokens` tokens in all."""
         count = -(-tokens // self.block_tokens) - len(sequence.blocks)
-        if count == 1 and self._recycled:
-            sequence.blocks.append(self._recycled.pop())
-            sequence.capacity_tokens += self.block_tokens
-        elif count > 0:
-            self._take(count, sequence.blocks)
-            sequence.capacity_tokens = len(sequence.blocks) * self.block_tokens
+        if count > 0:
+            recycled = self._recycled
+            if len(recycled) < count:
+                self._refill(count)
+            sequence.blocks += recycled[-count:]
+            del recycled[-count:]
+            sequence.capacity_tokens += count * self.block_tokens
 
-    def _take(self, count: int, into: list[int]) -> None:
+    def advance(self, sequences: Seq[Sequence], tokens: int) -> None:
+        """Give each of `sequences` room for `tokens` tokens more than it has computed."""
+        size, recycled = self.block_tokens, self._recycled
+        for sequence in sequences:
+            lacking = sequence.computed_tokens + tokens - sequence.capacity_tokens
+            if lacking > 0:
+                if lacking <= size and recycled:
+                    sequence.blocks.append(recycled.pop())
+                    sequence.capacity_tokens += size
+                else:
+                    self.grow(sequence, sequence.computed_tokens + tokens)
+
+    def _refill(self, count: int) -> None:
+        """Have at least `count` blocks at hand: fresh ones first, then the least recently used prefixes'."""
         recycled = self._recycled
-        fresh = min(self.total - self._fresh, count - len(recycled))
+        fresh = min(self.total - self._fresh, max(count, _FRESH))
         if fresh > 0:
-            into.extend(range(self._fresh, self._fresh + fresh))
+            recycled[:0] = range(self._fresh, self._fresh + fresh)
             self._fresh += fresh
-            count -= fresh
         while len(recycled) < count:
             assert self.index is not None and self.index.evictable_blocks, "plans are checked"
             recycled += self.index.evict()
-        into.extend(recycled[-count:] if count else ())
-        if count:
-            del recycled[-count:]
 
     def start(self, sequence: Sequence, nodes: Seq[object]) -> None:
         """Let a sequence without blocks begin on cached prefix extents."""
@@ -105,21 +117,24 @@ class BlockPool:
             if sequence.state == FINISHED:
                 self.give_back(sequence)
 
-    def repeats_until_full(self, works: Seq[Work], cap: int) -> int:
-        """Most repeats of `works` that fit before blocks run out, at most `cap`, at least 1.
+    def repeats_until_full(self, works: Seq[Work], tokens: int, cap: int) -> int:
+        """Most repeats of `works`, of `tokens` tokens in all, that fit before blocks run out; 1 to `cap`.
 
-        Called once the first step's blocks were taken. Growth never shrinks, so the count is bisected.
+        Called once the first step's blocks were taken. Growth never shrinks and is within a block a
+        sequence of the tokens' share: the count is bisected between those two bounds.
         """
-        size, free = self.block_tokens, self.free
-        tokens = sum(work[1] for work in works)
-        if (cap * tokens) // size + len(works) <= free:
+        size, free, count = self.block_tokens, self.free, len(works)
+        if cap * tokens // size + count <= free:
             return cap
-        needs = [(work[0].capacity_tokens - work[0].computed_tokens, work[1]) for work in works]
-        low, high = 1, cap
+        rooms = [(work[0].capacity_tokens - work[0].computed_tokens, work[1]) for work in works]
+        room = sum([left for left, _ in rooms])
+        high = min(cap, (free * size + room) // tokens + 1)
+        low = max(1, min(high, ((free - count) * size) // tokens))
         while low < high:
             repeats = (low + high + 1) // 2
-            grown = sum(
-                -(-(repeats * each - room) // size) for room, each in needs if repeats * each > room
-            )
+            grown = 0
+            for left, each in rooms:
+                if repeats * each > left:
+                    grown -= (left - repeats * each) // size
             low, high = (repeats, high) if grown <= free else (low, repeats - 1)
         return low

@@ -6,7 +6,7 @@ books, and lets the policy fill idle lanes (`_pump`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence as Seq
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -28,7 +28,7 @@ from headway.core.protocols import (
 from headway.core.request import Request
 from headway.core.sequence import FINISHED, RESTING, Sequence
 from headway.errors import PlanError
-from headway.runtime.apply_result import apply_result
+from headway.runtime.apply_result import apply_result, living
 from headway.runtime.blocks import BlockPool
 from headway.runtime.check_plan import check_plan
 from headway.runtime.ended import EndedIds
@@ -73,6 +73,7 @@ class Instance:
         self.clock, self.executor, self.sink, self.timing = clock, executor, sink, timing
         self.name, self.key, self.layers = options.name, options.key, executor.layers
         self.lanes = lanes_of(self.batching)
+        self._every_lane = tuple(self.lanes)
         self.overlapped = max(self.lanes.values()) > 1
         self.step_tokens = options.step_tokens or step_tokens_of(self.batching)
         index = PrefixIndex(salted=options.salted) if options.prefix_cache else None
@@ -93,6 +94,7 @@ class Instance:
         self._drained: Callable[[], None] | None = None
         self._alarm: tuple[int, Callable[[], None]] | None = None
         self._resting = 0
+        self.orphans: list[Sequence] = []  # ended with a step or transfer still in flight
         self.partials = False  # was any chunk ever left half done?
         self.streams = 0  # periodic requests seen: until the first, nobody looks for them
 
@@ -152,11 +154,13 @@ class Instance:
                     work.sequence, f"{FAILED_STEP}: {result.error}" if result.error else FAILED_STEP
                 )
         else:
-            self.sink.on_tokens(step, result)
+            self._tell(step, result)
             apply_result(self, step, result, landed=True)
-        self.moves.start_exports()
+        if self.moves.exports:
+            self.moves.start_exports()
         self._pump()
-        self._check_drained()
+        if self._drained:
+            self._check_drained()
 
     def transfer_done(self, transfer: Transfer) -> None:
         """KV has arrived somewhere."""
@@ -208,6 +212,12 @@ class Instance:
             str(self.stopped or ""),
         )
 
+    def _tell(self, step: Step, result: StepResult) -> None:
+        """Let the sink hear; never of a request after its end."""
+        if self.orphans:
+            step, result = living(step, result)
+        self.sink.on_tokens(step, result)
+
     # -- planning ------------------------------------------------------------------------------------------------
 
     def _changed(self) -> None:
@@ -235,16 +245,14 @@ class Instance:
                 if flight.step.repeats > 1 and flight.handle:
                     landed = flight.handle.settle()
                     if landed:
-                        self.sink.on_tokens(flight.step, landed)
+                        self._tell(flight.step, landed)
                         apply_result(self, flight.step, landed, landed=False)
 
     def _pump(self) -> None:
         """Let the policy fill idle lanes."""
         queues = self.queues
         while not self.stopped and (queues.running or queues.waiting):
-            idle = [
-                lane for lane, flights in self.flights.items() if len(flights) < self.lanes[lane]
-            ]
+            idle = self._idle_lanes()
             if not idle:
                 return
             if self.dynamic:
@@ -259,8 +267,11 @@ class Instance:
                 return
             for sequence in plan.shed:
                 self.finish(sequence, SHED)
-            self.moves.carry_out()
-            self._arm(plan.wake_at_ns)
+            draft = self.view.draft
+            if draft.taken or draft.moves:
+                self.moves.carry_out()
+            if plan.wake_at_ns is not None or self._alarm:
+                self._arm(plan.wake_at_ns)
             launched = False
             for lane, works in plan.work.items():
                 if works:
@@ -268,6 +279,11 @@ class Instance:
                     launched = True
             if not (launched and self.overlapped):  # else: fill the second place
                 return
+
+    def _idle_lanes(self) -> Seq[str]:
+        if not self.busy:
+            return self._every_lane
+        return [lane for lane, flights in self.flights.items() if len(flights) < self.lanes[lane]]
 
     def _plan(self) -> StepPlan:
         try:
@@ -293,7 +309,10 @@ class Instance:
         self._resting -= sequence.state == RESTING
         self.moves.forget_host(sequence)
         sequence.state = FINISHED
-        self.pool.give_back(sequence)
+        if sequence.leases:
+            self.orphans.append(sequence)
+        else:
+            self.pool.give_back(sequence)
         request = sequence.request
         del self.sequences[request.id]
         self._ended.add(request.id)
@@ -303,6 +322,12 @@ class Instance:
         del (
             sequence.decode
         )  # it refers back: without this only the cyclic collector could free them
+
+    def bury_orphans(self) -> None:
+        """Free the blocks of those whose last lease has ended."""
+        for sequence in self.orphans:
+            self.pool.give_back(sequence)  # does nothing while a lease is left
+        self.orphans = [sequence for sequence in self.orphans if sequence.leases]
 
     def rest(self, sequence: Sequence, release_ns: int) -> None:
         """A periodic stream keeps its blocks but leaves `running` until its next unit is released."""

@@ -41,8 +41,7 @@ class Launcher:
         view, pool = instance.view, instance.pool
         decodes = head_of(works, view.all_decodes) if view.decodes_taken else ()
         if decodes:
-            for sequence in view.growing:
-                pool.grow(sequence, sequence.computed_tokens + 1)
+            pool.advance(view.growing, 1)
             for sequence in decodes:
                 sequence.leases += 1
                 sequence.lane = lane
@@ -57,6 +56,9 @@ class Launcher:
         flight = Flight(step)
         instance.flights[lane].append(flight)
         flight.handle = instance.executor.execute(step, partial(instance.step_done, flight))
+        if instance.overlapped:
+            for work in works:  # only now: the executor was to see what comes before this step
+                expect(work)
 
     def _lease(self, lane: str, works: Seq[Work]) -> None:
         """Take blocks, start who waited, and hold everyone until the step ends."""
@@ -74,8 +76,6 @@ class Launcher:
                     sequence.started_ns = now_ns
             sequence.leases += 1
             sequence.lane = lane
-            if instance.overlapped:
-                expect(work)
 
     def _repeats(self, works: Seq[Work], decodes: Seq[Sequence]) -> int:
         """How often the step may repeat before the plan, or the room for it, would change."""
@@ -84,9 +84,11 @@ class Launcher:
             return 1
         if instance.dynamic and len(works) < len(instance.queues.running):
             return 1  # progress may put one left out before another
-        repeats = LEAP_STEPS
-        for work in works if instance.streams else works[len(decodes) :]:
-            sequence, tokens, layers, drafts, _, pad_to = work
+        repeats, total = LEAP_STEPS, len(decodes)
+        if instance.streams and any(s.request.stage.period_ns for s in decodes):
+            return 1
+        for sequence, tokens, layers, drafts, _, pad_to in works[total:]:
+            total += tokens
             if sequence.request.stage.period_ns or layers or drafts or pad_to:
                 return 1
             if sequence.decodes:
@@ -96,4 +98,4 @@ class Launcher:
                 return 1
             # A chunk: no repeat may complete the prompt, and all must be as long as this one.
             repeats = min(repeats, (left - 1) // tokens)
-        return instance.pool.repeats_until_full(works, repeats) if repeats > 1 else 1
+        return instance.pool.repeats_until_full(works, total, repeats) if repeats > 1 else 1

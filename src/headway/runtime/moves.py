@@ -24,7 +24,7 @@ class Moves:
         self.under_way = 0
         self.host_blocks = host_blocks
         self.host_held = 0
-        self._exports: dict[int, tuple[str, Callable[[Handoff | None], None]]] = {}
+        self.exports: dict[int, tuple[str, Callable[[Handoff | None], None]]] = {}
 
     def carry_out(self) -> None:
         """Do what the plan's draft recorded. Order matters: room is made before it is used."""
@@ -67,15 +67,15 @@ class Moves:
         self, sequence: Sequence, peer: str, on_ready: Callable[[Handoff | None], None]
     ) -> None:
         """Move a sequence's KV out as soon as no step holds it."""
-        self._exports[sequence.id] = (peer, on_ready)
+        self.exports[sequence.id] = (peer, on_ready)
         self.start_exports()
 
     def start_exports(self) -> None:
         """Begin the exports whose sequences are idle; called whenever a step has landed."""
-        for request_id in list(self._exports):
+        for request_id in list(self.exports):
             sequence = self._instance.sequences.get(request_id)
             if sequence is None:
-                self._exports.pop(request_id)[1](None)
+                self.exports.pop(request_id)[1](None)
             elif (
                 not sequence.leases
                 and sequence.state in (RUNNING, WAITING)
@@ -83,7 +83,7 @@ class Moves:
             ):
                 self._instance.queues.remove(sequence)
                 sequence.state, sequence.partial = LEAVING, None
-                self._start(EXPORT, sequence, self._exports[request_id][0])
+                self._start(EXPORT, sequence, self.exports[request_id][0])
 
     def import_from(self, request: Request, handoff: Handoff, peer: str) -> str | None:
         """Take a sequence over: its blocks now, its KV through a transfer. Says why not, or None."""
@@ -159,4 +159,4 @@ class Moves:
         del instance.sequences[sequence.id]
         instance.prompt_tokens -= sequence.request.prompt_tokens
         instance.executor.release(sequence.id)
-        self._exports.pop(sequence.id)[1](handoff)
+        self.exports.pop(sequence.id)[1](handoff)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Draft:
     """What the plan being made would take: cleared by `open`, carried out by `runtime.moves`."""
 
-    __slots__ = ("matches", "pinned", "preempted", "swapped_in", "swapped_out", "taken")
+    __slots__ = ("matches", "moves", "pinned", "preempted", "swapped_in", "swapped_out", "taken")
 
     def __init__(self) -> None:
         self.taken: set[Sequence] = set()
@@ -32,11 +32,7 @@ class Draft:
         self.swapped_in: list[Sequence] = []
         self.matches: dict[Sequence, list[PrefixNode]] = {}
         self.pinned: set[PrefixNode] = set()  # cached extents that this plan starts on
-
-    @property
-    def moves(self) -> int:
-        """Sequences this plan moves."""
-        return len(self.preempted) + len(self.swapped_out) + len(self.swapped_in)
+        self.moves = 0  # sequences this plan moves
 
 
 class View:
@@ -235,6 +231,7 @@ class View:
         victims = self._instance.memory.victims(self, blocks - self.free_blocks, candidates)
         for victim, how in list(victims):
             draft.taken.add(victim)
+            draft.moves += 1
             if how == SWAP_OUT and self._instance.host_has_room(victim):
                 draft.swapped_out.append(victim)
             else:
@@ -250,6 +247,7 @@ class View:
             self.free_blocks -= need
             self.draft.taken.add(sequence)
             self.draft.swapped_in.append(sequence)
+            self.draft.moves += 1
 
     # -- predictions ---------------------------------------------------------------------------------------------
 

@@ -26,9 +26,9 @@ class Flight:
     __slots__ = (
         "_durations",
         "_ends",
-        "_landed",
         "_since_ns",
         "_work",
+        "landed_ns",
         "lefts",
         "on_done",
         "owner",
@@ -46,7 +46,7 @@ class Flight:
         self.stop_layers = 0  # interrupted: the layer it stops at
         self.timer: Timer | None = None
         self.lefts: list[int] = []  # of a leap: each work's repeats until its model stops
-        self._landed: list[int] = []  # ends of repeats not handed over yet
+        self.landed_ns: list[int] = []  # ends of repeats not handed over yet
         self._durations: list[int] = []  # of repeats that have not landed, alone on the device
         self._ends: list[int] = []  # when they land at the present rate
         self._since_ns = 0
@@ -69,12 +69,15 @@ class Flight:
         if self.timer:
             self.timer.cancel()
         rate, durations = self.rate, self._durations
-        first = self._since_ns - (-self._work // rate)
-        if len(durations) == 1:
-            self._ends = [first]
+        if rate == FULL_RATE and self._work == durations[0] * FULL_RATE:
+            self._ends = list(accumulate(durations, initial=self._since_ns))
+            del self._ends[0]
         elif rate == FULL_RATE:
+            first = self._since_ns - (-self._work // rate)
             self._ends = list(accumulate(durations[1:], initial=first))
         else:
+            first = self._since_ns - (-self._work // rate)
+            first = self._since_ns - (-self._work // rate)
             rest = (-(-duration * FULL_RATE // rate) for duration in durations[1:])
             self._ends = list(accumulate(rest, initial=first))
         self.timer = self.owner.clock.call_at(self._ends[-1], self.land, RESULT, self.step.key)
@@ -88,7 +91,7 @@ class Flight:
             count -= 1  # it ends now, but after the event that is running
         count = min(count, len(ends) - 1)
         if count:
-            self._landed += ends[:count]
+            self.landed_ns += ends[:count]
             self._since_ns, self._work = ends[count - 1], self._durations[count] * FULL_RATE
             del ends[:count], self._durations[:count]
         self._work -= (now - self._since_ns) * self.rate
@@ -96,12 +99,12 @@ class Flight:
 
     def settle(self) -> StepResult | None:
         """Hand over the repeats that have landed."""
-        if not self.rate or len(self._ends) + len(self._landed) == 1:
+        if not self.rate or len(self._ends) + len(self.landed_ns) == 1:
             return None
         self._advance()
-        if not self._landed:
+        if not self.landed_ns:
             return None
-        landed, self._landed = self._landed, []
+        landed, self.landed_ns = self.landed_ns, []
         self.repeats_done += len(landed)
         return self.owner.result(self, landed, last=False)
 
@@ -115,7 +118,7 @@ class Flight:
             if self.timer:
                 self.timer.cancel()
             self.timer = self.owner.clock.call_at(self._ends[0], self.land, RESULT, self.step.key)
-        if boundary == LAYER and not self.stop_layers and not self._landed:
+        if boundary == LAYER and not self.stop_layers and not self.landed_ns:
             self._stop_at_layer()
 
     def _stop_at_layer(self) -> None:
@@ -133,10 +136,6 @@ class Flight:
     def land(self) -> None:
         """The last repeat is over."""
         self.timer = None
-        self._landed += self._ends
-        self.repeats_done += len(self._landed)
+        self.landed_ns += self._ends
+        self.repeats_done += len(self.landed_ns)
         self.owner.landed(self)
-
-    def final_result(self) -> StepResult:
-        """What `on_done` brings."""
-        return self.owner.result(self, self._landed, last=True)

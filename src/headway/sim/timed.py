@@ -66,7 +66,10 @@ class Timed:
                 lefts = [left for left in lefts if left]
             repeats = min(repeats, min(lefts, default=repeats))
         flight.begin(self.clock.now_ns(), self.when.durations_ns(step, repeats))
-        self._retime()
+        if len(self._lanes) == 1:
+            flight.run_at(FULL_RATE)
+        else:
+            self._retime()
 
     def _lefts(self, step: Step) -> list[int]:
         """Repeats until each work's model stops; 0 for a chunk, which samples nothing."""
@@ -80,11 +83,6 @@ class Timed:
     def _retime(self) -> None:
         """Give every lane its rate; called when a lane starts, ends or changes its share."""
         lanes = self._lanes
-        if len(lanes) == 1:
-            for queue in lanes.values():
-                if queue:
-                    queue[0].run_at(FULL_RATE)
-            return
         heads = [queue[0] for queue in lanes.values() if queue]
         for flight in heads:
             share = self._shares.get(flight.step.lane, FULL_RATE // len(heads))
@@ -98,7 +96,7 @@ class Timed:
             self._begin(queue[0])
         elif len(self._lanes) > 1:
             self._retime()
-        flight.on_done(flight.final_result())
+        flight.on_done(self.result(flight, flight.landed_ns, last=True))
 
     def result(self, flight: Flight, ends_ns: list[int], *, last: bool) -> StepResult:
         """What the repeats that ended at `ends_ns` did."""

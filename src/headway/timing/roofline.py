@@ -63,10 +63,16 @@ class Roofline:
 
     def durations_ns(self, step: Step, repeats: int) -> list[int]:
         """Whole nanoseconds of each repeat; every repeat finds each context longer by its work's tokens."""
-        decodes = rows = contexts = 0
+        known = step.decodes
+        decodes = rows = len(known)
         chunks: list[Chunk] = []
-        windowed: list[int] | None = [] if self._window else None
-        for sequence, tokens, layers, drafts, _, pad_to in step.work:
+        windowed: list[int] | None = None
+        if self._window:
+            windowed = [s.computed_tokens + s.pending_tokens for s in known]
+            contexts = sum(windowed)
+        else:
+            contexts = sum([s.computed_tokens + s.pending_tokens for s in known])
+        for sequence, tokens, layers, drafts, _, pad_to in step.work[decodes:]:
             if layers is not None:
                 return self._layered_ns(step.work, repeats)
             context = sequence.computed_tokens + sequence.pending_tokens
@@ -149,6 +155,16 @@ class Roofline:
         )
         decode, prefill, reads = decode * layers, prefill * layers, reads * layers
         grow_decode, grow_reads = grow_decode * layers, grow_reads * layers
+        if not prefill and repeats > 1:
+            # Decodes only: where reading outweighs computing at both ends, it does all along.
+            last = repeats - 1
+            margin = 1.0001 * decode_ns
+            if (
+                decode * margin < reads * read_ns
+                and (decode + last * grow_decode) * margin < (reads + last * grow_reads) * read_ns
+            ):
+                every = range(reads, reads + repeats * grow_reads, grow_reads)
+                return [int(fixed_ns + read * read_ns + overhead_ns) for read in every]
         if repeats >= _VECTOR_REPEATS:
             index = np.arange(repeats)
             flops = (decode + index * grow_decode) * decode_ns

@@ -1,0 +1,146 @@
+"""Put a scenario together: model, device, policies, instances and workload, ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headway.api.policy_choices import Choice, choose, label_of, options_by_kind
+from headway.api.scenario import NO_PARTS, Parts, Scenario
+from headway.api.slo_text import parse_slos
+from headway.api.step_meter import StepMeter
+from headway.api.workload_of import rate_of, requests_of, workload_of
+from headway.core import NS_PER_S
+from headway.core.protocols import TimingModel, Workload
+from headway.metrics import Recorder
+from headway.runtime import InstanceOptions
+from headway.runtime.loader import KINDS
+from headway.runtime.traits import step_tokens_of
+from headway.sim.run import Policies, Simulation
+from headway.timing import DeviceSheet, ModelSheet, Roofline, kv_capacity, load_device, load_model
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A run that has not begun. `config` holds every option as it was resolved, ready for JSON."""
+
+    scenario: Scenario
+    simulation: Simulation
+    workload: Workload
+    meter: StepMeter
+    model: ModelSheet
+    device: DeviceSheet
+    kv_tokens: int  # that one instance holds
+    config: Mapping[str, Any]
+    modelled: bool  # step times come from the sheets of `model` and `device`
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where the run will be recorded."""
+        return self.meter.recorder
+
+
+def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
+    """Build everything a scenario names.
+
+    Raises:
+        UnknownNameError: no such model, device, policy or option.
+        DoesNotFitError: no room for KV beside the weights; names what would do.
+        OptionError: an impossible value, such as a tensor parallel size that splits no heads.
+        WorkloadError: a trace that cannot be read.
+    """
+    model = load_model(scenario.model, scenario.precision)
+    device = load_device(scenario.gpu)
+    choices = _choices(scenario, parts)
+    step_tokens = step_tokens_of(choices["batching"].sample)
+    capacity = kv_capacity(
+        model,
+        device,
+        scenario.tp,
+        step_tokens=step_tokens,
+        memory_utilisation=scenario.memory_utilisation,
+        block_tokens=scenario.block_tokens,
+    )
+    blocks = capacity.blocks if scenario.kv_blocks is None else scenario.kv_blocks
+    kv_tokens = blocks * scenario.block_tokens
+    timing: TimingModel = parts.timing or Roofline(
+        model, device, scenario.tp, block_tokens=scenario.block_tokens
+    )
+    slos = parse_slos(scenario.slo)
+    workload = parts.workload or workload_of(scenario, slos, min(model.max_context, kv_tokens))
+    meter = StepMeter(Recorder())
+    interval_s = scenario.report_interval_s
+    simulation = Simulation(
+        timing,
+        Policies(
+            choices["batching"].make,
+            choices["ordering"].make,
+            choices["memory"].make,
+            choices["routing"].make(),
+            choices["admission"].make(),
+        ),
+        InstanceOptions(
+            blocks=blocks,
+            block_tokens=scenario.block_tokens,
+            prefix_cache=scenario.prefix_cache,
+        ),
+        meter,
+        instances=scenario.instances,
+        report_interval_ns=None if interval_s is None else round(interval_s * NS_PER_S),
+        seed=scenario.seed,
+    )
+    resolved = {"step_tokens": step_tokens, "kv_blocks": blocks, "kv_tokens": kv_tokens}
+    config = _config(scenario, parts, choices, model, device) | resolved
+    return Assembled(
+        scenario, simulation, workload, meter, model, device, kv_tokens, config,
+        modelled=parts.timing is None,
+    )  # fmt: skip
+
+
+def labels(scenario: Scenario, parts: Parts = NO_PARTS) -> dict[str, str]:
+    """Kind -> what the chosen policy is called in tables."""
+    return {kind: choice.label for kind, choice in _choices(scenario, parts).items()}
+
+
+def _choices(scenario: Scenario, parts: Parts) -> dict[str, Choice]:
+    chosen: dict[str, object] = {
+        kind: parts.policies.get(kind, getattr(scenario, kind)) for kind in KINDS
+    }
+    names = {kind: label_of(name) for kind, name in chosen.items() if isinstance(name, str)}
+    options = options_by_kind(scenario.options, names)
+    return {kind: choose(kind, chosen[kind], options[kind]) for kind in KINDS}
+
+
+def _config(
+    scenario: Scenario,
+    parts: Parts,
+    choices: Mapping[str, Choice],
+    model: ModelSheet,
+    device: DeviceSheet,
+) -> dict[str, Any]:
+    config = scenario.echo() | {"model": model.name, "gpu": device.name, "precision": model.precision}
+    config |= {kind: choice.label for kind, choice in choices.items()}
+    config["options"] = {
+        f"{kind}.{option}": value
+        for kind, choice in choices.items()
+        for option, value in choice.options.items()
+    }
+    config["timing"] = "roofline" if parts.timing is None else type(parts.timing).__name__
+    if parts.workload is not None:
+        config["workload"] = type(parts.workload).__name__
+        config |= dict.fromkeys(("rate_rps", "requests", "slo"))
+    else:
+        config["workload"] = "trace" if scenario.trace is not None else "conversation_like"
+        if scenario.sessions:
+            config["workload"] = "sessions"
+        config["requests"] = requests_of(scenario)
+        config["rate_rps"] = None if scenario.concurrency is not None else _nominal(scenario)
+    return config
+
+
+def _nominal(scenario: Scenario) -> float | None:
+    """The rate that was asked for; a trace at its own speed was asked for none."""
+    if scenario.trace is not None and scenario.rate_rps is None:
+        return None
+    return rate_of(scenario)

@@ -1,0 +1,176 @@
+"""The parent's side of a host: an `InstancePort` to another process, which restarts nothing and loses nothing.
+
+When the process dies, each request that was there ends as `failed`, with the exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+
+from headway.core.fleet import FAILED_STEP, Handoff, Report
+from headway.core.plan import DONE, Step, StepResult, Work, WorkDone
+from headway.core.protocols import Sink
+from headway.core.request import Request
+from headway.core.sequence import FINISHED, Sequence
+from headway.errors import HeadwayError
+from headway.host import frames
+from headway.host.spec import HostSpec
+
+
+class HostError(HeadwayError):
+    """A host could not start."""
+
+
+class ProcessPort:
+    """`sink` hears of tokens and ends as if the instance were here; `ended` is the fleet's ear."""
+
+    def __init__(self, spec: HostSpec, sink: Sink, start_s: float) -> None:
+        self._spec, self._sink, self._start_s = spec, sink, start_s
+        self._sequences: dict[int, Sequence] = {}  # shadows of those over there
+        self._replies: dict[int, Callable[[str | None], None]] = {}
+        self._watch: Callable[[Report], None] = lambda report: None
+        self._drained: Callable[[], None] = lambda: None
+        self.ended: Callable[[Request, str], None] = lambda request, outcome: None
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._dead = ""
+
+    async def start(self) -> frames.Ready:
+        """Start the process and wait until its model is loaded.
+
+        Raises:
+            HostError: it refused, or died; says why.
+        """
+        ours, theirs = socket.socketpair()
+        fd = theirs.fileno()
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "headway.host", str(fd), pass_fds=(fd,)
+        )
+        theirs.close()
+        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+        self._send(frames.Start(self._spec, self._start_s))
+        answer = await frames.read(reader)
+        if not isinstance(answer, frames.Ready):
+            code = await self._process.wait()
+            why = answer.why if isinstance(answer, frames.Refused) else f"it ended with code {code}"
+            raise HostError(f"host {self._spec.name} did not start: {why}")
+        self._reading = asyncio.create_task(self._read(reader))
+        return answer
+
+    async def close(self) -> None:
+        """End the process now if it has not ended by itself."""
+        if self._reading:
+            self._reading.cancel()
+        if self._writer:
+            self._writer.close()
+        if self._process and self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+
+    # -- InstancePort --------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request, reply: Callable[[str | None], None]) -> None:
+        """Send; the reply comes with the host's answer."""
+        if self._dead:
+            reply(self._dead)
+            return
+        self._sequences[request.id] = Sequence(request)
+        self._replies[request.id] = reply
+        self._send(frames.Submit.of(request))
+
+    def abort(self, request_id: int) -> None:
+        """Send; the socket keeps the order."""
+        self._send(frames.Abort(request_id))
+
+    def watch(self, sink: Callable[[Report], None]) -> None:
+        """Reports go to `sink`."""
+        self._watch = sink
+
+    def export_to(
+        self, request_id: int, peer: str, on_ready: Callable[[Handoff | None], None]
+    ) -> None:
+        """KV does not leave this process yet: the sequence stays where it is."""
+        del request_id, peer
+        on_ready(None)
+
+    def import_from(
+        self, request: Request, handoff: Handoff, peer: str, reply: Callable[[str | None], None]
+    ) -> None:
+        """KV does not come in yet."""
+        del request, handoff, peer
+        reply("this host takes no sequences over")
+
+    def drain(self, on_drained: Callable[[], None]) -> None:
+        """Send; the process ends after its last sequence."""
+        self._drained = on_drained
+        self._send(frames.Drain())
+
+    # -- what the host says --------------------------------------------------------------------------------------
+
+    def _send(self, frame: frames.Frame) -> None:
+        if self._writer and not self._writer.is_closing():
+            self._writer.write(frames.pack(frame))
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while (frame := await frames.read(reader)) is not None:
+            self._hear(frame)
+            if isinstance(frame, frames.Drained):
+                return
+        code = await self._process.wait() if self._process else None
+        self._dead = f"host {self._spec.name} has ended with code {code}"
+        for sequence in list(self._sequences.values()):
+            self._end(sequence, f"{FAILED_STEP}: {self._dead}", sequence.last_token_ns)
+        self._watch(Report(1 << 62, 0, 0, 0, 0, 0, self._dead))
+
+    def _hear(self, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.Tokens):
+            self._tokens(frame)
+        elif isinstance(frame, frames.Ended):
+            self._ended(frame)
+        elif isinstance(frame, frames.Reply):
+            if frame.why_not is not None:
+                self._sequences.pop(frame.id, None)
+            self._replies.pop(frame.id)(frame.why_not)
+        elif isinstance(frame, frames.Reported):
+            self._watch(frame.report)
+        elif isinstance(frame, frames.Drained):
+            self._drained()
+
+    def _tokens(self, frame: frames.Tokens) -> None:
+        """Apply a step to the shadows, after the sink has heard of it: as an instance here would."""
+        works, done = [], []
+        for request_id, ids in frame.ids.items():
+            sequence = self._sequences.get(request_id)
+            if sequence is not None:
+                works.append(Work(sequence, len(ids)))
+                done.append(WorkDone(0, len(ids), len(ids), ids=ids))
+        step = Step(frame.step, "main", works)
+        self._sink.on_tokens(step, StepResult(DONE, done, [frame.end_ns]))
+        for work, result in zip(works, done, strict=True):
+            sequence = work.sequence
+            if sequence.first_token_ns < 0:
+                sequence.first_token_ns = frame.end_ns
+            sequence.last_token_ns = frame.end_ns
+            sequence.output_tokens += result.emitted
+            sequence.total_tokens += result.emitted
+            sequence.output_ids = [*(sequence.output_ids or ()), *result.ids]
+
+    def _ended(self, frame: frames.Ended) -> None:
+        sequence = self._sequences.get(frame.id)
+        if sequence is not None:
+            sequence.started_ns = frame.started_ns
+            sequence.cached_tokens = frame.cached_tokens
+            sequence.computed_tokens = frame.computed_tokens
+            sequence.preemptions = frame.preemptions
+            self._end(sequence, frame.outcome, frame.now_ns)
+
+    def _end(self, sequence: Sequence, outcome: str, now_ns: int) -> None:
+        sequence.state = FINISHED
+        request = sequence.request
+        del self._sequences[request.id]
+        self._sink.on_end(request, sequence, outcome, now_ns)
+        self.ended(request, outcome)

@@ -1,0 +1,296 @@
+"""Does a policy keep the promises that every policy makes? One check a kind, in virtual and in real time.
+
+Each check takes a class, any maker of policy objects, a shipped name, `pkg.mod:Class` or a file, runs it over small
+random workloads, and raises AssertionError with a sentence that names the policy and the broken promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from headway.core.fleet import ABORTED, FINISHED_OK, REJECTED
+from headway.core.plan import SWAP_OUT
+from headway.core.request import Request
+from headway.core.sequence import RUNNING, Sequence
+from headway.core.views import FleetView, InstanceView
+from headway.errors import UnknownNameError
+from headway.runtime.loader import KINDS
+from headway.testing.policy_refs import PolicyRef, maker
+from headway.testing.replay import PlanData, replay
+from headway.testing.runs import Run, Setup, run_live, run_sim
+from headway.testing.small_workload import SmallWorkload, small_workload
+
+SEEDS = range(3)
+ROOMY, TIGHT = 20_000, 130  # KV blocks: enough for all, and hardly enough for two
+HOW = ("recompute", SWAP_OUT)
+SPEEDUP = 40.0  # of the real-time runs
+_END_S = 600.0  # of virtual time: a run that takes longer does not end
+
+
+def check_policy(kind: str, policy: PolicyRef) -> None:
+    """Check a policy of any kind."""
+    checks: dict[str, Callable[[PolicyRef], None]] = {
+        "batching": check_batching,
+        "ordering": check_ordering,
+        "memory": check_memory,
+        "routing": check_routing,
+        "admission": check_admission,
+    }
+    if kind not in checks:
+        raise UnknownNameError.among("policy kind", kind, KINDS)
+    checks[kind](policy)
+
+
+def check_batching(
+    policy: PolicyRef,
+    *,
+    ordering: PolicyRef = "fcfs",
+    memory: PolicyRef = "recompute",
+    may_wait: bool = False,
+    seeds: Iterable[int] = SEEDS,
+    live: bool = True,
+) -> None:
+    """Conservation, budget, work conservation (unless `may_wait`), termination under memory pressure,
+    determinism, read-only views, leap equals step, equal plans for equal views; then in real time.
+    """
+    base = Setup(policy, ordering, memory, recorded=True)
+    for workload, setup in _pairs(base, seeds):
+        with _blaming(policy, setup):
+            _check_batching(workload, setup, may_wait=may_wait)
+    if live:
+        _check_live(replace(base, blocks=TIGHT), policy)
+
+
+def _check_batching(workload: SmallWorkload, setup: Setup, *, may_wait: bool) -> None:
+    run = _run(workload, setup)
+    recording = run.recordings[0]
+    assert may_wait or not recording.idle_plans, (
+        f"{recording.idle_plans} times it planned nothing although work could run"
+    )
+    fresh, memory = maker("batching", setup.batching)(), maker("memory", setup.memory)()
+    replay(recording, fresh, memory)
+    _same(run, _run(workload, setup), "it is not deterministic: two equal runs differ")
+    if any(isinstance(c.decision, PlanData) and c.decision.steady for c in recording.calls):
+        stepped = _run(workload, replace(setup, leap=False))
+        _same(run, stepped, "it says steady but is not: leaping changes the times of tokens")
+
+
+def check_ordering(
+    policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True
+) -> None:
+    """Keys are total, pure and, unless `dynamic`, constant; then as part of an instance."""
+    base = Setup("sarathi", lambda: _CheckedOrdering(maker("ordering", policy)()), recorded=True)
+    for memory in ("recompute", "swap"):
+        for workload, setup in _pairs(replace(base, memory=memory), seeds):
+            with _blaming(policy, setup):
+                _check_batching(workload, setup, may_wait=False)
+    if live:
+        _check_live(replace(base, blocks=TIGHT), policy)
+
+
+def check_memory(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
+    """Chooses among its candidates, each once, in a known way; everything ends under pressure."""
+    base = Setup(
+        "sarathi", memory=lambda: _CheckedMemory(maker("memory", policy)()), recorded=True
+    )
+    for batching in ("sarathi", "prefill_first"):
+        for workload, setup in _pairs(replace(base, batching=batching), seeds):
+            for host_blocks in (None, 20):
+                with _blaming(policy, setup):
+                    limited = replace(setup, host_blocks=host_blocks)
+                    _check_batching(workload, limited, may_wait=False)
+    if live:
+        _check_live(replace(base, blocks=TIGHT), policy)
+
+
+def check_routing(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
+    """Routes to instances that exist, changes nothing it is shown, and decides the same with equal seeds."""
+    base = Setup(
+        routing=lambda: _CheckedRouting(maker("routing", policy)()),
+        instances=3,
+        report_interval_ns=50_000_003,
+    )
+    _check_fleet(base, policy, seeds, live=live)
+
+
+def check_admission(
+    policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True
+) -> None:
+    """Accepts or gives a reason, changes nothing it is shown, and decides the same with equal seeds."""
+    base = Setup(
+        admission=lambda: _CheckedAdmission(maker("admission", policy)()), instances=2
+    )
+    _check_fleet(base, policy, seeds, live=live)
+
+
+def _check_fleet(base: Setup, policy: PolicyRef, seeds: Iterable[int], *, live: bool) -> None:
+    for workload, setup in _pairs(base, seeds):
+        with _blaming(policy, setup):
+            run = _run(workload, setup)
+            _same(run, _run(workload, setup), "it is not deterministic: two equal runs differ")
+            stepped = _run(workload, replace(setup, leap=False))
+            _same(run, stepped, "it depends on how the simulator leaps")
+    if live:
+        _check_live(replace(base, blocks=TIGHT), policy)
+
+
+# -- runs ----------------------------------------------------------------------------------------------------
+
+
+def _pairs(base: Setup, seeds: Iterable[int]) -> Iterator[tuple[SmallWorkload, Setup]]:
+    """Workloads and pools: each seed plain in a roomy pool, and with everything at once in a tight one."""
+    for seed in seeds:
+        calm = small_workload(seed, 30, abort_share=0.1, tenants=2)
+        yield calm, replace(base, blocks=ROOMY, seed=seed)
+        wild = small_workload(
+            seed, 40, 12.0, streams=3, abort_share=0.2, prefixes=True, turns=1, tenants=2
+        )
+        yield wild, replace(base, blocks=TIGHT, seed=seed)
+
+
+def _run(workload: SmallWorkload, setup: Setup) -> Run:
+    run = run_sim(workload, setup, until_s=_END_S)
+    assert not run.stopped, run.stopped
+    assert len(run.log.ends) == len(run.offered), (
+        f"{len(run.offered) - len(run.log.ends)} requests never end: it makes no progress"
+        " when memory is short"
+    )
+    _conserved(run)
+    return run
+
+
+def _conserved(run: Run) -> None:
+    run.conserved()
+    for request_id, outcome in run.log.ends.items():
+        allowed = outcome in (FINISHED_OK, "shed") or outcome.startswith(REJECTED)
+        allowed |= outcome == ABORTED
+        assert allowed, f"request {request_id} ended as {outcome!r}"
+
+
+def _check_live(setup: Setup, policy: PolicyRef) -> None:
+    """In real time, on an executor that computes nothing."""
+    workload = small_workload(
+        5, 30, 12.0, streams=2, abort_share=0.1, prefixes=True, turns=1, tenants=2
+    )
+    with _blaming(policy, setup, "in real time"):
+        run = run_live(workload, setup, speedup=SPEEDUP)
+        assert not run.stopped, run.stopped
+        _conserved(run)
+        for recording in run.recordings:
+            fresh = maker("batching", setup.batching)()
+            replay(recording, fresh, maker("memory", setup.memory)())
+
+
+def _same(one: Run, other: Run, why: str) -> None:
+    for what in ("tokens", "ends", "ends_ns"):
+        left, right = getattr(one.log, what), getattr(other.log, what)
+        if left == right:
+            continue
+        request_id = min(i for i in left.keys() | right.keys() if left.get(i) != right.get(i))
+        raise AssertionError(f"{why} ({what} of request {request_id})")
+
+
+@contextmanager
+def _blaming(policy: PolicyRef, setup: Setup, world: str = "simulated") -> Iterator[None]:
+    """Put the policy's name and the run's essentials before what went wrong."""
+    name = getattr(policy, "__name__", None) or str(policy)
+    try:
+        yield
+    except (AssertionError, TimeoutError) as error:
+        where = f"{world}, {setup.blocks} KV blocks, seed {setup.seed}"
+        raise AssertionError(f"{name}: {error or type(error).__name__} ({where})") from error
+
+
+# -- policies that look over another's shoulder --------------------------------------------------------------
+
+
+class _CheckedOrdering:
+    """Passes keys through and compares them with those before."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy = policy
+        self.dynamic = bool(getattr(policy, "dynamic", False))
+        self._keys: dict[int, tuple[float, ...]] = {}
+        self._owners: dict[tuple[float, ...], int] = {}
+
+    def key(self, sequence: Sequence) -> tuple[float, ...]:
+        key: tuple[float, ...] = self.policy.key(sequence)
+        assert self.policy.key(sequence) == key, "key() gives two answers for one sequence"
+        if not self.dynamic:
+            known = self._keys.setdefault(sequence.id, key)
+            assert known == key, (
+                f"the key of {sequence!r} moved from {known} to {key}: say dynamic = True"
+            )
+            owner = self._owners.setdefault(key, sequence.id)
+            assert owner == sequence.id, (
+                f"requests {owner} and {sequence.id} share key {key}: end it with the request id"
+            )
+        return key
+
+
+class _CheckedMemory:
+    """Passes victims through and compares them with the candidates."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy = policy
+        self.needs = frozenset(getattr(policy, "needs", ()))
+
+    def victims(
+        self, view: InstanceView, blocks: int, candidates: Iterable[Sequence]
+    ) -> list[tuple[Sequence, str]]:
+        allowed = list(candidates)
+        chosen = list(self.policy.victims(view, blocks, list(allowed)))
+        for sequence, how in chosen:
+            assert sequence in allowed, f"{sequence!r} is no candidate: choose among those"
+            assert how in HOW, f"{how!r} is no way to take blocks: use {' or '.join(HOW)}"
+            assert sequence.state == RUNNING, f"{sequence!r} was changed by the memory policy"
+        assert len({s for s, _ in chosen}) == len(chosen), "a victim was chosen twice"
+        return chosen
+
+
+@dataclass(frozen=True)
+class _FleetShot:
+    instances: tuple[str, ...]
+    loads: tuple[int, ...]
+    in_flight: int
+
+    @classmethod
+    def of(cls, view: FleetView) -> _FleetShot:
+        names = tuple(view.instances)
+        loads = tuple(view.load(n, m) for n in names for m in ("requests", "prompt_tokens"))
+        return cls(names, loads, view.in_flight)
+
+
+class _CheckedRouting:
+    """Passes routes through."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy = policy
+
+    def route(self, request: Request, view: FleetView) -> str:
+        before = _FleetShot.of(view)
+        name: str = self.policy.route(request, view)
+        assert name in before.instances, (
+            f"routed to {name!r}, which takes no requests: {', '.join(before.instances)}"
+        )
+        assert _FleetShot.of(view) == before, "route() changed its view: views are read-only"
+        return name
+
+
+class _CheckedAdmission:
+    """Passes answers through."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy = policy
+
+    def admit(self, request: Request, view: FleetView) -> str | None:
+        before = _FleetShot.of(view)
+        why_not: str | None = self.policy.admit(request, view)
+        assert why_not is None or (isinstance(why_not, str) and why_not), (
+            f"admit() returned {why_not!r}: None accepts, anything else is a reason in words"
+        )
+        assert _FleetShot.of(view) == before, "admit() changed its view: views are read-only"
+        return why_not
