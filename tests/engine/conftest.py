@@ -14,7 +14,17 @@ from typing import Any
 import pytest
 import torch
 
-from headway.core.plan import FAILED, LAYER, SWAP_IN, SWAP_OUT, Step, StepResult, Transfer, Work
+from headway.core.plan import (
+    DONE,
+    FAILED,
+    LAYER,
+    SWAP_IN,
+    SWAP_OUT,
+    Step,
+    StepResult,
+    Transfer,
+    Work,
+)
 from headway.core.protocols import StepHandle
 from headway.core.request import Request
 from headway.core.sequence import FINISHED, Sequence
@@ -242,12 +252,14 @@ class Driver:
 
     def prefill(self, sequence: Sequence, chunk: int = 10_000) -> None:
         while sequence.remaining_tokens > 1 or not sequence.output_tokens:
-            self.step(Work(sequence, min(chunk, sequence.remaining_tokens)))
+            result = self.step(Work(sequence, min(chunk, sequence.remaining_tokens)))
+            assert result.status == DONE, result.error
 
     def finish(self, *sequences: Sequence, drafts: int = 0) -> None:
         """Decode all of them together until each has ended."""
         while left := [sequence for sequence in sequences if sequence.state != FINISHED]:
-            self.step(*(Work(sequence, 1 + drafts, None, drafts) for sequence in left))
+            result = self.step(*(Work(sequence, 1 + drafts, None, drafts) for sequence in left))
+            assert result.status == DONE, result.error
 
     def close(self) -> None:
         self.executor.close()

@@ -119,7 +119,11 @@ def _config(
     model: ModelSheet,
     device: DeviceSheet,
 ) -> dict[str, Any]:
-    config = scenario.echo() | {"model": model.name, "gpu": device.name, "precision": model.precision}
+    config = scenario.echo() | {
+        "model": model.name,
+        "gpu": device.name,
+        "precision": model.precision,
+    }
     config |= {kind: choice.label for kind, choice in choices.items()}
     config["options"] = {
         f"{kind}.{option}": value

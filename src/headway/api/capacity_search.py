@@ -7,12 +7,12 @@ whatever they turn out to be: the answer does not depend on the number of jobs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Callable, Sequence as Seq
 from dataclasses import dataclass
 from functools import partial
 from math import log2, sqrt
 
-from headway.api.parallel import each
+from headway.api.parallel import Workers
 from headway.api.runner import Progress, run
 from headway.api.scenario import NO_PARTS, Parts, Scenario
 from headway.api.workload_of import rate_of
@@ -52,25 +52,30 @@ def capacity(
     if not 0 < target <= 1:
         raise OptionError(f"target is {target}: give a share above 0 and at most 1, such as 0.9")
     if scenario.sessions:
-        raise OptionError("capacity is counted in requests, and sessions decide how many: leave out one of them")
+        raise OptionError(
+            "capacity is counted in requests, and sessions decide how many: leave out one of them"
+        )
     if scenario.concurrency is not None or parts.workload is not None:
         what = "a closed loop" if parts.workload is None else "a workload object"
-        raise OptionError(f"capacity changes the rate, which {what} does not have: give a rate or a trace")
-    search = _Search(scenario, parts, target, jobs, progress)
-    return search.find(rate_of(scenario))
+        raise OptionError(
+            f"capacity changes the rate, which {what} does not have: give a rate or a trace"
+        )
+    with Workers(jobs) as workers:
+        search = _Search(partial(attainment_at, scenario, parts), target, workers, jobs, progress)
+        return search.find(rate_of(scenario))
 
 
 class _Search:
     def __init__(
         self,
-        scenario: Scenario,
-        parts: Parts,
+        attainment: Callable[[float], float],
         target: float,
+        workers: Workers,
         jobs: int,
         progress: Progress | None,
     ) -> None:
-        self._target, self._jobs, self._progress = target, jobs, progress
-        self._attainment = partial(attainment_at, scenario, parts)
+        self._attainment, self._target = attainment, target
+        self._workers, self._jobs, self._progress = workers, jobs, progress
         self._known: dict[float, float] = {}
 
     def find(self, first: float) -> Capacity:
@@ -134,7 +139,7 @@ class _Search:
 
     def _try(self, rates: Seq[float]) -> None:
         new = [rate for rate in rates if rate not in self._known]
-        for index, attainment in each(self._attainment, new, self._jobs):
+        for index, attainment in self._workers.each(self._attainment, new):
             self._known[new[index]] = attainment
             self._tell(0, None)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from headway.api.assembly import labels
 from headway.api.pages import as_text, compare_page, compare_view
-from headway.api.parallel import each
+from headway.api.parallel import Workers
 from headway.api.policy_choices import label_of
 from headway.api.quantities import positive
 from headway.api.result import meta_of
@@ -101,10 +101,11 @@ def compare_runs(
         for rate in _rates(scenario, parts, rates)
     ]
     done: list[dict[str, Any] | DoesNotFitError | None] = [None] * len(planned)
-    for count, (index, outcome) in enumerate(each(_row, planned, jobs), 1):
-        done[index] = outcome
-        if progress is not None:
-            progress("comparing", count, len(planned))
+    with Workers(jobs) as workers:
+        for count, (index, outcome) in enumerate(workers.each(_row, planned), 1):
+            done[index] = outcome
+            if progress is not None:
+                progress("comparing", count, len(planned))
     rows = [row for row in done if isinstance(row, dict)]
     if not rows:
         raise next(error for error in done if isinstance(error, DoesNotFitError))
@@ -134,7 +135,9 @@ def combinations(
     for key in scenario.options:
         owner = key.rpartition(".")[0]
         if owner not in everybody and owner not in KINDS:
-            raise UnknownNameError.among("policy kind or chosen policy", owner, {*everybody, *KINDS})
+            raise UnknownNameError.among(
+                "policy kind or chosen policy", owner, {*everybody, *KINDS}
+            )
     for combination in product(*lists):
         chosen = dict(zip(KINDS, combination, strict=True))
         names = {kind: choice for kind, choice in chosen.items() if isinstance(choice, str)}
@@ -159,9 +162,7 @@ def _expanded(kind: str, chosen: Seq[PolicyChoice]) -> list[PolicyChoice]:
     return list(dict.fromkeys(found)) if all(isinstance(one, str) for one in found) else found
 
 
-def _rates(
-    scenario: Scenario, parts: Parts, rates: Seq[str | float]
-) -> list[float | None]:
+def _rates(scenario: Scenario, parts: Parts, rates: Seq[str | float]) -> list[float | None]:
     """Nominal rates; None where the workload knows no rate or goes at its own."""
     if parts.workload is not None or scenario.concurrency is not None:
         return [None]

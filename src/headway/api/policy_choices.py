@@ -29,9 +29,16 @@ class Choice:
         """Every option with its resolved value, ready for JSON."""
         if not dataclasses.is_dataclass(self.sample):
             return {}
-        values = {item.name: getattr(self.sample, item.name) for item in dataclasses.fields(self.sample) if item.init}
+        values = {
+            item.name: getattr(self.sample, item.name)
+            for item in dataclasses.fields(self.sample)
+            if item.init
+        }
         plain = (str, int, float, bool, type(None))
-        return {name: value if isinstance(value, plain) else repr(value) for name, value in values.items()}
+        return {
+            name: value if isinstance(value, plain) else repr(value)
+            for name, value in values.items()
+        }
 
 
 def choose(kind: str, chosen: object, options: Mapping[str, Any]) -> Choice:
@@ -56,7 +63,9 @@ def choose(kind: str, chosen: object, options: Mapping[str, Any]) -> Choice:
     elif callable(chosen):
         label, make = _path(chosen), chosen
     else:
-        raise OptionError(f"{chosen!r} is no {kind} policy: give a name, a class, a factory or an object")
+        raise OptionError(
+            f"{chosen!r} is no {kind} policy: give a name, a class, a factory or an object"
+        )
     try:
         sample = make()
     except HeadwayError:
@@ -90,7 +99,9 @@ def options_by_kind(
     for key, value in options.items():
         owner, dot, option = key.rpartition(".")
         if not dot or not owner or not option:
-            raise OptionError(f"option {key!r}: write policy.option=value, such as batching.token_budget=1024")
+            raise OptionError(
+                f"option {key!r}: write policy.option=value, such as batching.token_budget=1024"
+            )
         if owner in kinds:
             sorted_out[kinds[owner]][option] = value
         elif strict:
@@ -116,7 +127,11 @@ def parse_settings(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _make_class(cls: type, options: Mapping[str, Any]) -> object:
-    known = [item.name for item in dataclasses.fields(cls) if item.init] if dataclasses.is_dataclass(cls) else []
+    known = (
+        [item.name for item in dataclasses.fields(cls) if item.init]
+        if dataclasses.is_dataclass(cls)
+        else []
+    )
     for name in options:
         if name not in known:
             raise UnknownNameError.among(f"option of {cls.__name__}", name, known)

@@ -18,7 +18,9 @@ _UNITS_NS = {
     "min": 60 * NS_PER_S,
     "h": 3600 * NS_PER_S,
 }
-_QUANTITY = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-zµμ%]*)\s*", re.IGNORECASE)
+_QUANTITY = re.compile(
+    r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-zµμ%]*)\s*", re.IGNORECASE
+)
 
 
 def number(what: str, value: str | float) -> float:

@@ -34,9 +34,7 @@ def run(scenario: Scenario, parts: Parts = NO_PARTS, progress: Progress | None =
     assembled = assemble(scenario, parts)
     total = None if parts.workload is not None else requests_of(scenario)
     recorder, clock = assembled.recorder, assembled.simulation.clock
-    assembled.simulation.run(
-        assembled.workload, on_offer=_listener(recorder, total, progress)
-    )
+    assembled.simulation.run(assembled.workload, on_offer=_listener(recorder, total, progress))
     _check(assembled)
     energy = run_energy(assembled, clock.now_ns())
     summary = summarise(

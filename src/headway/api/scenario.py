@@ -79,7 +79,9 @@ class Scenario:
             raise OptionError("loop has no end by itself: say how many requests")
         if self.trace is not None and (self.sessions or self.cv is not None):
             what = "sessions" if self.sessions else "cv"
-            raise OptionError(f"{what} shapes a synthetic workload, not a trace: leave out one of them")
+            raise OptionError(
+                f"{what} shapes a synthetic workload, not a trace: leave out one of them"
+            )
         if self.concurrency is not None and (self.rate_rps is not None or self.rate_scale != 1.0):
             raise OptionError(
                 f"concurrency {self.concurrency} is a closed loop, which has no rate: leave out one of them"

@@ -79,7 +79,9 @@ def _parse(text: str, targets: str, name: str) -> tuple[Slo, float | None]:
     for item in targets.split(","):
         key, equals, value = (piece.strip() for piece in item.partition("="))
         if not equals or not value or key not in (*_TIMES, "late", "share"):
-            raise OptionError(f"SLO {text!r} has {item.strip()!r}, which is no target: write {_FORMS}")
+            raise OptionError(
+                f"SLO {text!r} has {item.strip()!r}, which is no target: write {_FORMS}"
+            )
         what = f"SLO {text!r}: {key}"
         if key == "share":
             part = share(what, value)

@@ -6,7 +6,7 @@ Needs rich, which takes time to load: `pages` loads this when a table is first a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence as Seq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence as Seq
 from io import StringIO
 from typing import Any
 
@@ -54,9 +54,11 @@ _LEAST_NEEDED = (
 )  # fmt: skip
 """Columns that a narrow terminal goes without, first those that are missed least."""
 _OF_TENANTS = ("jain_tokens", "worst_tenant_attainment", "max_service_lag_tokens")
+_TOLD_IF_ANY = ("prefix_cache_hit_rate", "preemptions")
 _MOST_PARTS = 6
 _MOST_LINES = 40
 _UNLIMITED = 10_000  # characters
+_LEAST_DEFINITION = 24  # characters that a definition gets however narrow the terminal
 
 Shorten = Callable[[str], str]
 
@@ -84,11 +86,11 @@ def run_view(
     tail += [_line(f"! {note}", "yellow") for note in said if note]
     model = provenance.get("model")
     tail += [_line(f"Model: {model}.", "dim")] if model else []
-    view = Group(*head, _metrics(summary, provenance, _sentence), *tail)
+    view = Group(*head, _metrics(summary, provenance, _sentence, width), *tail)
     for shorten, wrapped in ((_clause, True), (_clause, False)):
         if len(as_text(view, width).splitlines()) <= _MOST_LINES:
             break
-        view = Group(*head, _metrics(summary, provenance, shorten, wrapped=wrapped), *tail)
+        view = Group(*head, _metrics(summary, provenance, shorten, width, wrapped=wrapped), *tail)
     return view
 
 
@@ -104,9 +106,8 @@ def compare_view(
     tenants = any(row["summary"]["jain_tokens"] is not None for row in rows)
     keys = [column[1] for column in _COMPARED if tenants or column[1] not in _OF_TENANTS]
     table = _runs(rows, keys)
-    measured = Console(width=_UNLIMITED)
     for key in _LEAST_NEEDED:
-        if Measurement.get(measured, measured.options, table).maximum <= width:
+        if _width(table) <= width:
             break
         keys = [other for other in keys if other != key]
         table = _runs(rows, keys)
@@ -149,36 +150,71 @@ def _metrics(
     summary: Mapping[str, Any],
     provenance: Mapping[str, str],
     shorten: Shorten,
+    width: int,
     *,
     wrapped: bool = True,
 ) -> Table:
+    rows = list(_metric_rows(summary, provenance, shorten))
+    table = _numbers()
+    for row in rows:
+        table.add_row(*row[:-1])
+    left = max(_LEAST_DEFINITION, width - _width(table) - 2)
+    table = _numbers()
+    table.add_column(
+        "definition", style="dim", max_width=left, no_wrap=not wrapped, overflow="ellipsis"
+    )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _numbers() -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name, justify in (("metric", "left"), ("p50", "right"), ("p90", "right"), ("p99", "right")):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("metric", no_wrap=True)
+    for percentile in ("p50", "p90", "p99"):
+        table.add_column(percentile, justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
-    table.add_column("definition", style="dim", ratio=1, no_wrap=not wrapped, overflow="ellipsis")
+    return table
+
+
+def _metric_rows(
+    summary: Mapping[str, Any], provenance: Mapping[str, str], shorten: Shorten
+) -> Iterator[tuple[str, ...]]:
     meanings = {key: (unit, shorten(words)) for key, (words, unit) in base_definitions().items()}
     for key, written in _SCALARS:
-        table.add_row(_name(key), written(summary[key]), "", "", *meanings[key])
+        yield _name(key), written(summary[key]), "", "", *meanings[key]
     for key in _DISTRIBUTIONS:
-        values = (milliseconds(summary[f"{percentile}_{key}_ms"]) for percentile in ("p50", "p90", "p99"))
-        table.add_row(_name(key), *values, *meanings[key])
+        p50, p90, p99 = (milliseconds(summary[f"{p}_{key}_ms"]) for p in ("p50", "p90", "p99"))
+        yield _name(key), p50, p90, p99, *meanings[key]
     for key, written in _EXTRAS:
-        if summary[key] is not None and (key not in _OF_TENANTS or summary["tenants"] > 1):
+        if key in _OF_TENANTS and summary["tenants"] < 2:
+            continue
+        if summary[key] or (summary[key] is not None and key not in _TOLD_IF_ANY):
             unit, meaning = meanings[key]
             if key == "joules_per_token":
                 meaning += f" Energy: {provenance['energy_j']}."
-            table.add_row(_name(key), written(summary[key]), "", "", unit, meaning)
-    if summary["quality"] is not None:
-        for benchmark, score in summary["quality"].items():
-            table.add_row(f"quality {benchmark}", number(score), "", "", *meanings["quality"])
-    return table
+            yield _name(key), written(summary[key]), "", "", unit, meaning
+    for benchmark, score in (summary["quality"] or {}).items():
+        yield f"quality {benchmark}", number(score), "", "", *meanings["quality"]
+
+
+def _width(table: Table) -> int:
+    console = Console(width=_UNLIMITED)
+    return Measurement.get(console, console.options, table).maximum
 
 
 def _parts(what: str, parts: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column(what)
-    heads = ("offered", "attainment", "goodput/s", "TTFT p99 ms", "TPOT p99 ms", "ITL p99 ms", "E2E p99 ms")
+    heads = (
+        "offered",
+        "attainment",
+        "goodput/s",
+        "TTFT p99 ms",
+        "TPOT p99 ms",
+        "ITL p99 ms",
+        "E2E p99 ms",
+    )
     for head in heads:
         table.add_column(head, justify="right")
     shown = list(parts.items())[:_MOST_PARTS]
@@ -206,7 +242,11 @@ def _cell(
 
 
 _NAMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2el": "E2E latency"}
-_NAMES |= {"slo_attainment": "SLO attainment", "request_goodput": "goodput", "capacity_rps": "capacity"}
+_NAMES |= {
+    "slo_attainment": "SLO attainment",
+    "request_goodput": "goodput",
+    "capacity_rps": "capacity",
+}
 _NAMES |= {"request_throughput": "throughput", "joules_per_token": "energy"}
 
 
@@ -221,7 +261,8 @@ def _sentence(words: str) -> str:
 
 def _clause(words: str) -> str:
     """Less than a sentence: without what follows a colon in its middle, and without asides."""
-    first, *rest = re.sub(r" \([^)]*\)", "", _sentence(words)).split("; ")
+    plain = _sentence(words)
+    first, *rest = (plain if "^" in plain else re.sub(r" \([^)]*\)", "", plain)).split("; ")
     population = next((part for part in rest if part.startswith("over ")), "")
     before, _, after = first.partition(": ")
     brief = after if after and len(before) < 30 else before

@@ -1,57 +1,5 @@
 """The command `headway`: parses, prints, exits. Nothing heavy is loaded before a verb needs it."""
 
-import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from headway.cli.program import main
 
-import typer
-
-from headway.cli.catalogue import devices, models, policies
-from headway.cli.compare import compare
-from headway.cli.simulate import simulate
-from headway.cli.version import version
-from headway.errors import HeadwayError
-
-__all__ = ["app", "main"]
-
-_ERROR, _INTERRUPTED = 2, 130
-
-app = typer.Typer(
-    name="headway",
-    help="Serve and simulate LLMs so that latency promises are kept.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # plain help: rich takes longer to load than all the rest
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for verb in (simulate, compare, policies, models, devices, version):
-    app.command(verb.__name__)(verb)
-
-_ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # typer does not export it
-
-
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit: 0 done, 2 refused in one sentence, 130 interrupted."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        command = typer.main.get_command(app)
-        with command.make_context("headway", given) as context:
-            command.invoke(context)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except HeadwayError as error:
-        _refuse(str(error))
-    except _ClickException as error:
-        _refuse(str(getattr(error, "format_message", error.__str__)()))
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
-    except BrokenPipeError:  # the reader has seen enough
-        sys.stderr.close()
-    sys.exit(0)
-
-
-def _refuse(sentence: str) -> NoReturn:
-    print(f"headway: {sentence}", file=sys.stderr)
-    sys.exit(_ERROR)
+__all__ = ["main"]

@@ -19,12 +19,13 @@ def compare(
     *,
     context: Context,
     rates: Annotated[
-        str, Option(help="Offered rates: requests/s, or multiples such as 0.5x,1x,2x.")
+        str,
+        Option(metavar="RATES", help="Offered rates: requests/s, or multiples such as 0.5x,1x,2x."),
     ] = "1x",
     demo: Annotated[
         bool, Option("--demo", help="A ready-made comparison: chat and batch work, two tenants.")
     ] = False,
-    jobs: Annotated[int, Option(help="Processes to run in.")] = 1,
+    jobs: Annotated[int, Option(metavar="N", help="Processes to run in.")] = 1,
     json: Annotated[
         str | None, Option(metavar="FILE", help="Write JSON to a file, or - for stdout alone.")
     ] = None,

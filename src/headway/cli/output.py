@@ -67,5 +67,7 @@ def write(path: str, text: str) -> None:
     try:
         Path(path).write_text(text.rstrip("\n") + "\n", "utf-8")
     except OSError as error:
-        raise OptionError(f"cannot write {path}: {error.strerror}: give a path in a writable folder") from error
+        raise OptionError(
+            f"cannot write {path}: {error.strerror}: give a path in a writable folder"
+        ) from error
     print(f"wrote {path}", file=sys.stderr)

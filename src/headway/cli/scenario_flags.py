@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 _POLICY = "Name, pkg.mod:Class or file.py[:Class]"
 
 
-def _flags(  # the signature is the list of flags
+# The signatures of the next three functions are the flags; they are never called.
+
+
+def _deployment_flags(
     *,
     model: Annotated[
         str, Option(help="Model: bundled name, config.json, folder or sheet.")
@@ -27,18 +30,46 @@ def _flags(  # the signature is the list of flags
     precision: Annotated[
         str | None, Option(help="Number format of the weights, such as fp8.")
     ] = None,
-    tp: Annotated[str, Option(help="Tensor parallel size: devices per instance.")] = "1",
-    instances: Annotated[str, Option(help="Copies of the model behind one router.")] = "1",
+    tp: Annotated[
+        str, Option(metavar="N", help="Tensor parallel size: devices per instance.")
+    ] = "1",
+    instances: Annotated[
+        str, Option(metavar="N", help="Copies of the model behind one router.")
+    ] = "1",
+    prefix_cache: Annotated[bool, Option(help="Reuse the KV of equal prompt beginnings.")] = True,
+    block_tokens: Annotated[str, Option(metavar="N", help="Tokens of a KV block.")] = "16",
+    kv_blocks: Annotated[
+        str | None, Option(metavar="N", help="KV blocks of an instance [default: what fits].")
+    ] = None,
+    memory_utilisation: Annotated[
+        str, Option(metavar="SHARE", help="Share of device memory to use.")
+    ] = "0.9",
+    report_interval: Annotated[
+        str | None,
+        Option(metavar="TIME", help="How often instances report to the router, such as 100ms."),
+    ] = None,
+    quality: Annotated[
+        list[str] | None,
+        Option(metavar="BENCHMARK=SCORE", help="Known quality of the variant; repeatable."),
+    ] = None,
+) -> None:
+    """What runs, on what."""
+
+
+def _workload_flags(
+    *,
     trace: Annotated[
-        str | None, Option(help="Trace file: Azure, BurstGPT, Mooncake or our JSONL.")
+        str | None,
+        Option(metavar="FILE", help="Trace file: Azure, BurstGPT, Mooncake or our JSONL."),
     ] = None,
     rate: Annotated[
-        str | None, Option(help="Offered requests per second; scales a trace too.")
+        str | None, Option(metavar="R", help="Offered requests per second; scales a trace too.")
     ] = None,
     requests: Annotated[
-        str | None, Option(help="How many requests (1k = 1000) [default: the trace, or 1000].")
+        str | None,
+        Option(metavar="N", help="How many requests (1k = 1000) [default: the trace, or 1000]."),
     ] = None,
-    rate_scale: Annotated[str, Option(help="Multiply the rate.")] = "1",
+    rate_scale: Annotated[str, Option(metavar="X", help="Multiply the rate.")] = "1",
     loop: Annotated[
         bool, Option("--loop", help="Start the trace again until there are enough requests.")
     ] = False,
@@ -46,31 +77,26 @@ def _flags(  # the signature is the list of flags
         bool, Option("--loop-reuse", help="Likewise, with the same prefixes each lap.")
     ] = False,
     cv: Annotated[
-        str | None, Option(help="Burstiness: CV of gamma gaps between arrivals; 1 is Poisson.")
+        str | None,
+        Option(metavar="X", help="Burstiness: CV of gamma gaps between arrivals; 1 is Poisson."),
     ] = None,
     sessions: Annotated[
         bool,
         Option("--sessions", help="Conversations of several turns; rate and requests count these."),
     ] = False,
     concurrency: Annotated[
-        str | None, Option(help="Closed loop: so many users, each waits for its answer.")
+        str | None,
+        Option(metavar="N", help="Closed loop: so many users, each waits for its answer."),
     ] = None,
     tenants: Annotated[
-        str, Option(help="Label requests with so many tenants [0: as in the trace].")
+        str, Option(metavar="N", help="Label requests with so many tenants [0: as in the trace].")
     ] = "0",
     tenant_skew: Annotated[
-        str, Option(help="Tenants' shares 1, 2^-skew, 3^-skew, ...; 0 is equal.")
+        str, Option(metavar="X", help="Tenants' shares 1, 2^-skew, 3^-skew, ...; 0 is equal.")
     ] = "1",
-    max_tokens: Annotated[str, Option(help="The clients' cap on output tokens.")] = "4096",
-    batching: Annotated[str, Option(help=f"What to compute next. {_POLICY}.")] = "sarathi",
-    ordering: Annotated[str, Option(help="Who goes first.")] = "fcfs",
-    memory: Annotated[str, Option(help="Whom to take KV from.")] = "recompute",
-    routing: Annotated[str, Option(help="Which instance.")] = "least_work",
-    admission: Annotated[str, Option(help="Accept, or say why not.")] = "unbounded",
-    settings: Annotated[
-        list[str] | None,
-        Option("--set", metavar="POLICY.OPTION=VALUE", help="Set an option; repeatable."),
-    ] = None,
+    max_tokens: Annotated[
+        str, Option(metavar="N", help="The clients' cap on output tokens.")
+    ] = "4096",
     slo: Annotated[
         list[str] | None,
         Option(
@@ -80,24 +106,35 @@ def _flags(  # the signature is the list of flags
             "[default: ttft=1s,tpot=60ms]",
         ),
     ] = None,
-    quality: Annotated[
-        list[str] | None,
-        Option(metavar="BENCHMARK=SCORE", help="Known quality of the variant; repeatable."),
-    ] = None,
-    prefix_cache: Annotated[bool, Option(help="Reuse the KV of equal prompt beginnings.")] = True,
-    block_tokens: Annotated[str, Option(help="Tokens of a KV block.")] = "16",
-    kv_blocks: Annotated[
-        str | None, Option(help="KV blocks of an instance [default: what fits].")
-    ] = None,
-    memory_utilisation: Annotated[
-        str, Option(help="Share of device memory to use.")
-    ] = "0.9",
-    report_interval: Annotated[
-        str | None, Option(help="How often instances report to the router, such as 100ms.")
-    ] = None,
     seed: Annotated[int, Option(help="Seed of every draw.")] = 0,
 ) -> None:
-    """Only its signature counts."""
+    """Who asks for what, when, and what they were promised."""
+
+
+def _policy_flags(
+    *,
+    batching: Annotated[
+        str, Option(metavar="POLICY", help=f"What to compute next. {_POLICY}.")
+    ] = "sarathi",
+    ordering: Annotated[str, Option(metavar="POLICY", help="Who goes first.")] = "fcfs",
+    memory: Annotated[str, Option(metavar="POLICY", help="Whom to take KV from.")] = "recompute",
+    routing: Annotated[str, Option(metavar="POLICY", help="Which instance.")] = "least_work",
+    admission: Annotated[
+        str, Option(metavar="POLICY", help="Accept, or say why not.")
+    ] = "unbounded",
+    settings: Annotated[
+        list[str] | None,
+        Option("--set", metavar="POLICY.OPTION=VALUE", help="Set an option; repeatable."),
+    ] = None,
+) -> None:
+    """Who decides."""
+
+
+_SHARED = {
+    name: flag
+    for group in (_deployment_flags, _workload_flags, _policy_flags)
+    for name, flag in inspect.signature(group).parameters.items()
+}
 
 
 def takes_scenario(**defaults: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -107,16 +144,15 @@ def takes_scenario(**defaults: str) -> Callable[[Callable[..., None]], Callable[
     """
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        shared = inspect.signature(_flags).parameters
         own = list(inspect.signature(verb).parameters.values())[1:]
         flags = [
-            flag.replace(default=defaults.get(name, flag.default)) for name, flag in shared.items()
+            flag.replace(default=defaults.get(name, flag.default)) for name, flag in _SHARED.items()
         ]
         every = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*flags, *own)]
 
         @functools.wraps(verb)
         def command(**given: Any) -> None:
-            described = {name: given.pop(name) for name in shared}
+            described = {name: given.pop(name) for name in _SHARED}
             verb(_scenario(**described), **given)
 
         command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
@@ -126,7 +162,9 @@ def takes_scenario(**defaults: str) -> Callable[[Callable[..., None]], Callable[
     return decorate
 
 
-def _scenario(*, settings: list[str] | None, rate: str | None, report_interval: str | None, **texts: Any) -> "Scenario":
+def _scenario(
+    *, settings: list[str] | None, rate: str | None, report_interval: str | None, **texts: Any
+) -> "Scenario":
     """Read the texts, 1k and 60ms included."""
     from headway.api import Scenario
     from headway.api.policy_choices import parse_settings
@@ -146,7 +184,9 @@ def _scenario(*, settings: list[str] | None, rate: str | None, report_interval: 
         name: None if texts[name] is None else reader(f"--{name.replace('_', '-')}", texts[name])
         for name, reader in read.items()
     }
-    interval_ns = None if report_interval is None else duration_ns("--report-interval", report_interval)
+    interval_ns = (
+        None if report_interval is None else duration_ns("--report-interval", report_interval)
+    )
     return Scenario.of(
         fields
         | {

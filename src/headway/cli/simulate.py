@@ -20,18 +20,17 @@ def simulate(
     capacity: Annotated[
         bool, Option("--capacity", help="Search for the highest rate that keeps the SLO.")
     ] = False,
-    target: Annotated[str, Option(help="Attainment that keeping the SLO means.")] = "0.9",
-    jobs: Annotated[int, Option(help="Processes for the search.")] = 1,
+    target: Annotated[
+        str, Option(metavar="SHARE", help="Attainment that keeping the SLO means.")
+    ] = "0.9",
+    jobs: Annotated[int, Option(metavar="N", help="Processes for the search.")] = 1,
     json: Annotated[str | None, Option(metavar="FILE", help=_JSON)] = None,
-    html: Annotated[
-        str | None, Option(metavar="FILE", help="Write a self-contained page.")
-    ] = None,
+    html: Annotated[str | None, Option(metavar="FILE", help="Write a self-contained page.")] = None,
 ) -> None:
     """Simulate serving a workload and say what was promised and what was kept."""
     from time import perf_counter
 
-    from headway.api import capacity as search
-    from headway.api import run
+    from headway.api import capacity as search, run
     from headway.api.quantities import share
     from headway.api.runner import with_capacity
 

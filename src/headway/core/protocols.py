@@ -65,8 +65,13 @@ class StepHandle(Protocol):
 class Executor(Protocol):
     """Runs steps and moves KV."""
 
-    offers: frozenset[str]
-    layers: int
+    @property
+    def offers(self) -> frozenset[str]:
+        """Capabilities."""
+
+    @property
+    def layers(self) -> int:
+        """Of the model."""
 
     def execute(self, step: Step, on_done: Callable[[StepResult], None]) -> StepHandle:
         """Queue a step on its lane. `on_done` fires exactly once and never inside this call."""
@@ -81,7 +86,9 @@ class Executor(Protocol):
 class TimingModel(Protocol):
     """Predicts step times."""
 
-    layers: int
+    @property
+    def layers(self) -> int:
+        """Of the model."""
 
     def durations_ns(self, step: Step, repeats: int) -> list[int]:
         """Whole nanoseconds of each repeat, alone on the device; `repeats=k` equals k calls as context grows."""
@@ -96,7 +103,9 @@ class TimingModel(Protocol):
 class Outcomes(Protocol):
     """Says what came out of a step: a table of true lengths, or an engine's blocking compute."""
 
-    leaps: bool  # may `lefts` be asked?
+    @property
+    def leaps(self) -> bool:
+        """May `lefts` be asked?"""
 
     def lefts(self, sequences: Seq[Sequence]) -> list[int]:
         """Output tokens of each sequence until its model stops. Only a simulated world knows."""

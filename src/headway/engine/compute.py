@@ -158,7 +158,7 @@ class Compute:
 
     def _sample(self, parts: Sequence[_Part]) -> dict[int, list[int]]:
         """Return, by identity of the part, the best token after its last certain one and each draft."""
-        hidden = [part.hidden[part.certain :] for part in parts if part.hidden is not None]
+        hidden = [part.hidden[part.certain - 1 :] for part in parts if part.hidden is not None]
         if not hidden:
             return {}
         best = self._model.head(torch.cat(hidden)).argmax(-1).tolist()

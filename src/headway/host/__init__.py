@@ -3,8 +3,8 @@
 The parent never imports torch: it holds a `ProcessPort`, the child runs `python -m headway.host`.
 """
 
-from headway.host.live import LiveRun, run_live
+from headway.host.live import LiveFleet, LiveRun
 from headway.host.port import ProcessPort
 from headway.host.spec import HostSpec
 
-__all__ = ["HostSpec", "LiveRun", "ProcessPort", "run_live"]
+__all__ = ["HostSpec", "LiveFleet", "LiveRun", "ProcessPort"]

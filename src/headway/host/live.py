@@ -1,11 +1,13 @@
-"""A workload on a real model: one fleet of one host, open loop, in real time."""
+"""Workloads on a real model: one fleet of one host, open loop, in real time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from types import TracebackType
+from typing import Self
 
 from headway.clocks.wall import WallClock
 from headway.core.fleet import REJECTED
@@ -18,88 +20,109 @@ from headway.host.port import ProcessPort
 from headway.host.spec import HostSpec
 from headway.runtime.fleet import Fleet
 
+LEAD_NS = 20_000_000  # from `run` to its first arrival: time to schedule them all
 
-@dataclass(frozen=True)
+
+@dataclass
 class LiveRun:
-    """What came out: ids by request, and how the host started."""
+    """What came out of one workload: ids and outcomes by request."""
 
-    ready: Ready
-    output_ids: dict[int, list[int]]
-    outcomes: dict[int, str]
+    output_ids: dict[int, list[int]] = field(default_factory=dict)
+    outcomes: dict[int, str] = field(default_factory=dict)
 
 
-class _Keeper:
-    """Passes everything on to `sink` and keeps the ids."""
+class _Ear:
+    """Between the port and the sink of the workload that is running; keeps the ids."""
 
-    def __init__(self, sink: Sink, on_end: Callable[[], None]) -> None:
-        self._sink, self._on_end = sink, on_end
-        self.output_ids: dict[int, list[int]] = {}
-        self.outcomes: dict[int, str] = {}
+    def __init__(self) -> None:
+        self.sink: Sink | None = None
+        self.run = LiveRun()
 
     def on_tokens(self, step: Step, result: StepResult) -> None:
-        self._sink.on_tokens(step, result)
+        if self.sink:
+            self.sink.on_tokens(step, result)
 
     def on_end(
         self, request: Request, sequence: Sequence | None, outcome: str, now_ns: int
     ) -> None:
-        self._sink.on_end(request, sequence, outcome, now_ns)
-        self.output_ids[request.id] = list(sequence.output_ids or ()) if sequence else []
-        self.outcomes[request.id] = outcome
-        self._on_end()
+        if self.sink:
+            self.sink.on_end(request, sequence, outcome, now_ns)
+        self.run.output_ids[request.id] = list(sequence.output_ids or ()) if sequence else []
+        self.run.outcomes[request.id] = outcome
 
 
-async def run_live(
-    spec: HostSpec,
-    requests: Seq[Request],
-    policies: tuple[Admission, Routing],
-    sink: Sink,
-    *,
-    on_ready: Callable[[Ready], None] | None = None,
-    on_end: Callable[[], None] | None = None,
-) -> LiveRun:
-    """Start a host, offer every request at its arrival time (counted from readiness), and wait for all ends.
+class LiveFleet:
+    """An async context: starts a host, runs workloads one after the other, and ends the host.
 
-    Raises:
-        HostError: the host did not start.
+    Ids must not repeat between workloads. Leaving the context drains; an exception ends the host at once.
     """
-    loop = asyncio.get_running_loop()
-    keeper = _Keeper(sink, on_end or (lambda: None))
-    clock = WallClock(loop)
-    port = ProcessPort(spec, keeper, clock.start_s)
-    try:
-        ready = await port.start()
-        if on_ready:
-            on_ready(ready)
-        await _offer(clock, port, spec, requests, policies, keeper)
-        return LiveRun(ready, keeper.output_ids, keeper.outcomes)
-    finally:
-        await port.close()
 
+    def __init__(self, spec: HostSpec, policies: tuple[Admission, Routing]) -> None:
+        self._spec, self._policies = spec, policies
+        self._ear = _Ear()
+        self._left: set[int] = set()
+        self._all_ended = asyncio.Event()
+        self._on_end: Callable[[], None] = lambda: None
+        self.ready: Ready
 
-async def _offer(
-    clock: WallClock,
-    port: ProcessPort,
-    spec: HostSpec,
-    requests: Seq[Request],
-    policies: tuple[Admission, Routing],
-    keeper: _Keeper,
-) -> None:
-    left = {request.id for request in requests}
-    all_ended = asyncio.Event()
+    async def __aenter__(self) -> Self:
+        self._clock = WallClock(asyncio.get_running_loop())
+        self._port = ProcessPort(self._spec, self._ear, self._clock.start_s)
+        try:
+            self.ready = await self._port.start()
+        except BaseException:
+            await self._port.close()
+            raise
+        ports = {self._spec.name: self._port}
+        self._fleet = Fleet(self._clock, ports, self._policies, self._ended, seed=self._spec.seed)
+        self._port.ended = self._fleet.ended
+        return self
 
-    def ended(request: Request, outcome: str) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                drained = asyncio.Event()
+                self._fleet.drain(drained.set)
+                await drained.wait()
+        finally:
+            await self._port.close()
+
+    async def run(
+        self,
+        requests: Seq[Request],
+        sink: Sink,
+        *,
+        on_offer: Callable[[Request], None] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> LiveRun:
+        """Offer every request at its arrival time, counted from now, and wait until all have ended."""
+        self._ear.sink, self._ear.run = sink, LiveRun()
+        self._on_end = on_end or (lambda: None)
+        self._left = {request.id for request in requests}
+        self._all_ended.clear()
+        start_ns = self._clock.now_ns() + LEAD_NS
+        for request in requests:
+            offered = replace(request, arrival_ns=start_ns + request.arrival_ns)
+            arrive = partial(self._arrive, offered, on_offer)
+            self._clock.call_at(offered.arrival_ns, arrive, ARRIVAL, offered.id)
+        if self._left:
+            await self._all_ended.wait()
+        return self._ear.run
+
+    def _arrive(self, request: Request, on_offer: Callable[[Request], None] | None) -> None:
+        if on_offer:
+            on_offer(request)
+        self._fleet.submit(request)
+
+    def _ended(self, request: Request, outcome: str) -> None:
         if outcome.startswith(f"{REJECTED}:"):
-            keeper.on_end(request, None, outcome, clock.now_ns())
-        left.discard(request.id)
-        if not left:
-            all_ended.set()
-
-    fleet = Fleet(clock, {spec.name: port}, policies, ended, seed=spec.seed)
-    port.ended = fleet.ended
-    for request in requests:
-        clock.call_at(request.arrival_ns, partial(fleet.submit, request), ARRIVAL, request.id)
-    if left:
-        await all_ended.wait()
-    drained = asyncio.Event()
-    fleet.drain(drained.set)
-    await drained.wait()
+            self._ear.on_end(request, None, outcome, self._clock.now_ns())
+        self._left.discard(request.id)
+        self._on_end()
+        if not self._left:
+            self._all_ended.set()

@@ -231,6 +231,7 @@ class Instance:
                 self._settle()
         self._pump()
         if self._on_event and self.busy and not self.stopped:
+            self.view.open(self.clock.now_ns(), self._idle_lanes())
             for lane, boundary in self._on_event(self.view).items():
                 for flight in self.flights[lane]:
                     if flight.handle:
@@ -283,6 +284,9 @@ class Instance:
     def _idle_lanes(self) -> Seq[str]:
         if not self.busy:
             return self._every_lane
+        return [lane for lane, flights in self.flights.items() if len(flights) < self.lanes[lane]]
+
+    def _idle_lanes(self) -> list[str]:
         return [lane for lane, flights in self.flights.items() if len(flights) < self.lanes[lane]]
 
     def _plan(self) -> StepPlan:

@@ -76,6 +76,8 @@ class View:
         self, lane: str = "main", *, draft_tokens: int = 0, limit: int | None = None
     ) -> list[Work]:
         """One token (and drafts) for every decode that can advance, in order."""
+        if self.decodes_taken:
+            return []  # another lane has them all
         decoding = self._queues.decoding
         most = self.step_tokens // (1 + draft_tokens)
         if limit is not None:
@@ -172,7 +174,7 @@ class View:
             sequence.leases and not instance.may_overlap(sequence, lane)
         ):
             return None
-        if self.decodes_taken and not sequence.in_prefill and sequence.state != WAITING:
+        if self.decodes_taken and sequence.decodes:
             return None
         if sequence.state == WAITING and draft.preempted:
             return None  # who starts now would take what somebody was just sent away for
@@ -225,7 +227,7 @@ class View:
             if sequence is asker:
                 break
             if not sequence.leases and sequence not in draft.taken and sequence.blocks:
-                if self.decodes_taken and not sequence.in_prefill:
+                if self.decodes_taken and sequence.decodes:
                     continue
                 candidates.append(sequence)
         victims = self._instance.memory.victims(self, blocks - self.free_blocks, candidates)

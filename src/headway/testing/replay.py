@@ -105,6 +105,12 @@ class Recording:
         if hasattr(policy, "on_event"):
             self.on_event: Callable[[InstanceView], dict[str, str]] = self._on_event
 
+    @classmethod
+    def of(cls, policy: Any) -> Recording:
+        """Record `policy` under its own name: that is what a PlanError calls it."""
+        named: type[Recording] = type(type(policy).__name__, (cls,), {})
+        return named(policy)
+
     def __getattr__(self, name: str) -> Any:
         """What else the policy says of itself: lanes, needs, step_tokens."""
         if name == "policy":

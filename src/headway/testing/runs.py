@@ -67,7 +67,7 @@ class Setup:
         batching = maker("batching", self.batching)
 
         def recorded() -> Recording:
-            recordings.append(Recording(batching()))
+            recordings.append(Recording.of(batching()))
             return recordings[-1]
 
         return Policies(

@@ -20,6 +20,11 @@ class Constant:
         del step
         return [self.duration_ns] * repeats
 
+    def chunk_time_ns(self, tokens: int, context_tokens: int) -> int:
+        """`duration_ns`."""
+        del tokens, context_tokens
+        return self.duration_ns
+
     def transfer_ns(self, transfer: Transfer) -> int:
         """Linear in blocks."""
         return transfer.blocks * self.block_ns
@@ -51,6 +56,11 @@ class Affine:
             varying += depth * (tokens * self.token_ns + context * self.context_ns)
             growth += depth * work.tokens * self.context_ns
         return [fixed_ns - -(varying + repeat * growth) // self.layers for repeat in range(repeats)]
+
+    def chunk_time_ns(self, tokens: int, context_tokens: int) -> int:
+        """One prefill chunk alone."""
+        varying = tokens * self.token_ns + context_tokens * self.context_ns
+        return self.base_ns + self.sequence_ns + varying
 
     def transfer_ns(self, transfer: Transfer) -> int:
         """Linear in blocks."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from headway.core import Step, Transfer
 from headway.core.protocols import TimingModel
-from headway.errors import OptionError
+from headway.errors import MissingCapabilityError, OptionError
 
 
 class Recorder:
@@ -24,6 +24,10 @@ class Recorder:
         durations = self._timing.durations_ns(step, repeats)
         self.steps_ns.extend(durations)
         return durations
+
+    def chunk_time_ns(self, tokens: int, context_tokens: int) -> int:
+        """As the recorded model says; predictions are not kept."""
+        return self._timing.chunk_time_ns(tokens, context_tokens)
 
     def transfer_ns(self, transfer: Transfer) -> int:
         """As the recorded model says."""
@@ -54,6 +58,17 @@ class Recorded:
                 f"{len(self._steps_ns)} left: the runs differ, or record a longer one"
             )
         return [self._steps_ns.popleft() for _ in range(repeats)]
+
+    def chunk_time_ns(self, tokens: int, context_tokens: int) -> int:
+        """A recording predicts nothing.
+
+        Raises:
+            MissingCapabilityError: always.
+        """
+        raise MissingCapabilityError(
+            f"a recording predicts no time for {tokens} tokens over {context_tokens}: play it back with a "
+            "policy that asks for no predictions"
+        )
 
     def transfer_ns(self, transfer: Transfer) -> int:
         """The next transfer's duration."""
