@@ -12,8 +12,10 @@ from headway.runtime import policy_names
 
 @dataclass
 class Lifo:
+    penalty: int = 0
+
     def key(self, sequence: Sequence) -> tuple[float, ...]:
-        return (-sequence.request.arrival_ns, sequence.request.id)
+        return (-sequence.request.arrival_ns + self.penalty, sequence.request.id)
 
 
 SMALL = Scenario(requests=40, rate_rps=20.0)
@@ -44,7 +46,7 @@ def test_jobs_do_not_change_a_byte() -> None:
 
 
 def test_what_does_not_pickle_is_refused_with_jobs() -> None:
-    parts = Parts(policies={"ordering": lambda: Lifo()})
+    parts = Parts(policies={"ordering": lambda: Lifo(1)})
     with pytest.raises(OptionError, match="jobs=1"):
         compare_runs(SMALL, {"batching": ("sarathi", "splitfuse")}, parts=parts, jobs=2)
 
@@ -66,12 +68,18 @@ def test_objects_stand_beside_names() -> None:
 
 
 def test_a_combination_that_does_not_fit_leaves_the_others() -> None:
-    scenario = Scenario(gpu="h100", model="qwen3-32b", requests=10, memory_utilisation=0.797)
+    scenario = Scenario(
+        gpu="h100", model="qwen3-32b", requests=20, memory_utilisation=0.7945, max_tokens=64
+    )
     comparison = compare_runs(
         scenario,
         {"batching": ("sarathi", "prefill_first")},
     )
-    assert len(comparison.rows) + len(comparison.failures) == 2
+    assert [row["batching"] for row in comparison.rows] == ["sarathi"]
+    [(who, why)] = comparison.failures
+    assert who.startswith("prefill_first")
+    assert "needs" in why
+    assert f"! {who} did not run" in comparison.table()
     with pytest.raises(DoesNotFitError):
         compare_runs(scenario.at(model="llama-3.1-405b"), {"batching": ("all",)})
 

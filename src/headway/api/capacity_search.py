@@ -8,7 +8,7 @@ whatever they turn out to be: the answer does not depend on the number of jobs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import log2, sqrt
 
@@ -19,6 +19,10 @@ from headway.api.workload_of import rate_of
 from headway.errors import OptionError
 
 TOLERANCE = 0.02  # the rate just above the answer that failed is at most so much higher
+_UNSTEADY = (
+    "capacity: at {:.4g} requests/s the queue still grew when the requests ran out, so a longer run may "
+    "hold less: offer more requests"
+)
 _MOST_DOUBLINGS = 16
 _SLOWER = (2.0, 8.0, 128.0, 32_768.0)  # times slower than the first rate
 
@@ -62,7 +66,13 @@ def capacity(
         )
     with Workers(jobs) as workers:
         search = _Search(partial(attainment_at, scenario, parts), target, workers, jobs, progress)
-        return search.find(rate_of(scenario))
+        found = search.find(rate_of(scenario))
+    if not found.rate_rps:
+        return found
+    verdict = run(scenario.at(rate_rps=found.rate_rps, rate_scale=1.0), parts).summary[
+        "offered_exceeds_capacity"
+    ]
+    return found if verdict is None else replace(found, note=_UNSTEADY.format(found.rate_rps))
 
 
 class _Search:

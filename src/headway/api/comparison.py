@@ -128,7 +128,8 @@ def combinations(
     Raises:
         UnknownNameError: an option of a policy that takes part in no combination.
     """
-    lists = [_expanded(kind, choices.get(kind) or (getattr(scenario, kind),)) for kind in KINDS]
+    usual = {kind: (parts.policies.get(kind, getattr(scenario, kind)),) for kind in KINDS}
+    lists = [_expanded(kind, choices.get(kind) or usual[kind]) for kind in KINDS]
     everybody = {
         label_of(choice) for options in lists for choice in options if isinstance(choice, str)
     }
@@ -146,12 +147,9 @@ def combinations(
         options = {
             key: value for key, value in scenario.options.items() if key.rpartition(".")[0] in mine
         }
-        policies = dict(parts.policies) | objects
-        for kind in names:
-            policies.pop(kind, None)
         yield (
             scenario.at(options=options, **names),
-            Parts(parts.timing, parts.workload, policies),
+            Parts(parts.timing, parts.workload, objects),
         )
 
 

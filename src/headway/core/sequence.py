@@ -30,6 +30,7 @@ class Sequence:
         "leases",
         "max_tokens",
         "nodes",
+        "order",
         "output_ids",
         "output_tokens",
         "owner",
@@ -68,6 +69,7 @@ class Sequence:
         self.first_token_ns = -1
         self.last_token_ns = -1
         self.preemptions = 0
+        self.order: tuple[float, ...] = ()  # the ordering policy's key, as last computed
         self.decodes = False  # filed among the running that decode
         self.decode: Work = Work(self, 1)  # its one-token work, made once: plans are rebuilt often
 

@@ -137,7 +137,8 @@ class Recorder:
                 only.gaps.extend(map(sub, ends[1:], ends), len(decodes))
                 self._unfolded += len(ends)
             emitting = True
-            works, done = works[len(decodes) :], done[len(decodes) :]
+            head = len(decodes)
+            works, done = (works[head:], done[head:]) if len(works) > head else ((), ())
         if works:
             if len(ends) > 1:
                 emitting |= self._on_leap(works, done, ends)

@@ -109,7 +109,11 @@ def summarise(
         part = {name: column[mine] for name, column in ended.items()}
         return _block(part, attained[mine], offered, seconds, itl, recorder.outcomes)
 
+    whole = block(everything, recorder.itl())
+
     def parts(of: list[str], names: list[str], by: str) -> dict[str, Any]:
+        if len(set(of)) == 1 and len(names) == 1:
+            return {names[0]: dict(whole)}  # one part is everything
         return {
             name: block(
                 np.array([i for i, own in enumerate(of) if own == name]), recorder.itl(**{by: name})
@@ -118,7 +122,7 @@ def summarise(
         }
 
     summary: dict[str, Any] = {"duration": round(seconds, 9), "offered_rps": _offered_rps(recorder)}
-    summary |= block(everything, recorder.itl())
+    summary |= whole
     emitted = recorder.emitted_tokens
     summary |= {
         "emitted_tokens": emitted,

@@ -10,16 +10,20 @@ from headway.core.sequence import FINISHED, RUNNING, Sequence
 
 if TYPE_CHECKING:
     from headway.runtime.instance import Instance
+    from headway.runtime.launch import Flight
 
 
-def apply_result(instance: Instance, step: Step, result: StepResult, *, landed: bool) -> None:
+def apply_result(instance: Instance, flight: Flight, result: StepResult, *, landed: bool) -> None:
     """Apply what a step did. `landed=False`: some repeats of a leap are in, the next one runs already."""
+    step = flight.step
     if step.repeats > 1:
         _grow(instance, step, result, ahead=not landed)
     head = 0
     if step.decodes and result.status == DONE and not result.done[0].ids:
         head = len(step.decodes)
-        _advance_decodes(instance, step, result, landed=landed)
+        _advance_decodes(instance, flight, result, landed=landed)
+    else:
+        flight.lease_decodes()
     pool, layers, end_ns = instance.pool, instance.layers, result.ends_ns[-1]
     for n in range(head, len(step.work)):
         work, done = step.work[n], result.done[n]
@@ -54,10 +58,13 @@ def living(step: Step, result: StepResult) -> tuple[Step, StepResult]:
     return step, result._replace(done=[result.done[n] for n in kept if result.done])
 
 
-def _advance_decodes(instance: Instance, step: Step, result: StepResult, *, landed: bool) -> None:
+def _advance_decodes(
+    instance: Instance, flight: Flight, result: StepResult, *, landed: bool
+) -> None:
     """The hottest loop of a simulation: plain decodes, one token each a repeat."""
+    step = flight.step
     repeats, end_ns, decodes = len(result.ends_ns), result.ends_ns[-1], step.decodes
-    if landed:
+    if landed and flight.leased:
         for sequence in decodes:
             sequence.leases -= 1
             if not sequence.leases:
@@ -73,9 +80,13 @@ def _advance_decodes(instance: Instance, step: Step, result: StepResult, *, land
         sequence.total_tokens += repeats
         sequence.output_tokens += repeats
         sequence.last_token_ns = end_ns
-    ended = [s for s, done in zip(step.decodes, result.done, strict=False) if done[3]]
-    for sequence in ended:
-        instance.finish(sequence, FINISHED_OK)
+    done, count = result.done, len(step.decodes)
+    if len(done) > count:
+        done = done[:count]
+    if done[0].ended or done.count(done[0]) < count:  # counted by identity, mostly
+        for sequence in [s for s, each in zip(step.decodes, done, strict=True) if each[3]]:
+            if sequence.state is not FINISHED:
+                instance.finish(sequence, FINISHED_OK)
     if instance.streams:
         for sequence in decodes:
             if sequence.request.stage.period_ns and sequence.state is not FINISHED:

@@ -41,7 +41,8 @@ def check_plan(instance: Instance, plan: StepPlan) -> None:
         free -= _check_works(instance, lane, works, seen, moved)
     if free < 0:
         raise _bad(instance, f"{-free} KV blocks too many", f"the pool has {instance.pool.total}")
-    if not seen and not moved and not instance.has_future(plan):
+    computes = seen or any(plan.work.values())  # the view's decodes are not listed in `seen`
+    if not computes and not moved and not instance.has_future(plan):
         queues = instance.queues
         counts = f"{len(queues.running)} running, {len(queues.waiting)} waiting"
         raise _bad(instance, "stays idle while there is work", counts)

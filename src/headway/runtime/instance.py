@@ -74,6 +74,7 @@ class Instance:
         self.name, self.key, self.layers = options.name, options.key, executor.layers
         self.lanes = lanes_of(self.batching)
         self._every_lane = tuple(self.lanes)
+        self.several = sum(self.lanes.values()) > 1  # may more than one step be in flight?
         self.overlapped = max(self.lanes.values()) > 1
         self.step_tokens = options.step_tokens or step_tokens_of(self.batching)
         index = PrefixIndex(salted=options.salted) if options.prefix_cache else None
@@ -143,19 +144,19 @@ class Instance:
         self.flights[step.lane].remove(flight)
         self.busy -= 1
         if self.stopped:
-            self._end_leases(step)
+            self._end_leases(flight)
             return
         if self.busy:
             self._settle()
         if result.status == FAILED:
-            self._end_leases(step)
+            self._end_leases(flight)
             for work in step.work:
                 self.finish(
                     work.sequence, f"{FAILED_STEP}: {result.error}" if result.error else FAILED_STEP
                 )
         else:
             self._tell(step, result)
-            apply_result(self, step, result, landed=True)
+            apply_result(self, flight, result, landed=True)
         if self.moves.exports:
             self.moves.start_exports()
         self._pump()
@@ -243,11 +244,12 @@ class Instance:
             return
         for flights in self.flights.values():
             for flight in flights:
+                flight.lease_decodes()
                 if flight.step.repeats > 1 and flight.handle:
                     landed = flight.handle.settle()
                     if landed:
                         self._tell(flight.step, landed)
-                        apply_result(self, flight.step, landed, landed=False)
+                        apply_result(self, flight, landed, landed=False)
 
     def _pump(self) -> None:
         """Let the policy fill idle lanes."""
@@ -284,9 +286,6 @@ class Instance:
     def _idle_lanes(self) -> Seq[str]:
         if not self.busy:
             return self._every_lane
-        return [lane for lane, flights in self.flights.items() if len(flights) < self.lanes[lane]]
-
-    def _idle_lanes(self) -> list[str]:
         return [lane for lane, flights in self.flights.items() if len(flights) < self.lanes[lane]]
 
     def _plan(self) -> StepPlan:
@@ -359,8 +358,9 @@ class Instance:
             timer = self.clock.call_at(wake_at_ns, self.wake, WAKE, self.key)
             self._alarm = (wake_at_ns, timer.cancel)
 
-    def _end_leases(self, step: Step) -> None:
-        for work in step.work:
+    def _end_leases(self, flight: Flight) -> None:
+        flight.lease_decodes()
+        for work in flight.step.work:
             self.pool.end_lease(work.sequence)
 
     def _stop(self, error: PlanError) -> None:

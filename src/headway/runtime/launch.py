@@ -19,13 +19,27 @@ LEAP_STEPS = 512  # longest leap; bounds the memory of one result
 
 
 class Flight:
-    """A step the executor has, and our handle on it."""
+    """A step the executor has, and our handle on it.
 
-    __slots__ = ("handle", "step")
+    Its decodes hold a lease each, but in an instance with one lane that lease is written down only when
+    something but the step's own end looks at the books (`lease_decodes`): a simulation seldom needs it.
+    """
+
+    __slots__ = ("handle", "leased", "step")
 
     def __init__(self, step: Step) -> None:
         self.step = step
         self.handle: StepHandle | None = None
+        self.leased = False
+
+    def lease_decodes(self) -> None:
+        """Write down the leases of the step's decodes."""
+        if not self.leased:
+            self.leased = True
+            lane = self.step.lane
+            for sequence in self.step.decodes:
+                sequence.leases += 1
+                sequence.lane = lane
 
 
 class Launcher:
@@ -42,9 +56,6 @@ class Launcher:
         decodes = head_of(works, view.all_decodes) if view.decodes_taken else ()
         if decodes:
             pool.advance(view.growing, 1)
-            for sequence in decodes:
-                sequence.leases += 1
-                sequence.lane = lane
         if len(works) > len(decodes):
             self._lease(lane, works[len(decodes) :])
         instance.steps += 1
@@ -54,6 +65,8 @@ class Launcher:
         repeats = self._repeats(works, decodes) if leaps else 1
         step = Step(instance.steps, lane, works, repeats, share, self._keys[lane], decodes)
         flight = Flight(step)
+        if instance.several:
+            flight.lease_decodes()
         instance.flights[lane].append(flight)
         flight.handle = instance.executor.execute(step, partial(instance.step_done, flight))
         if instance.overlapped:

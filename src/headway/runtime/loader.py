@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -103,10 +104,12 @@ def _from_file(path: Path) -> types.ModuleType:
         raise UnknownNameError(
             f"no policy file {str(path)!r}: give an existing .py file or a shipped name"
         )
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"headway_policy_file.{path.resolve()}"  # apart from every importable module
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UnknownNameError(f"cannot load {str(path)!r} as Python")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look up their annotations there
     spec.loader.exec_module(module)
     return module
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable
+from operator import attrgetter
 
 from headway.core.protocols import Ordering
 from headway.core.sequence import RUNNING, WAITING, Sequence
+
+_ORDER = attrgetter("order")
 
 
 class Queues:
@@ -26,12 +29,12 @@ class Queues:
     def add_waiting(self, sequence: Sequence) -> None:
         """Enter, or come back after a preemption or a swap."""
         sequence.state = WAITING
-        insort(self.waiting, sequence, key=self._key)
+        self._insert(self.waiting, sequence, anew=True)
 
     def add_running(self, sequence: Sequence) -> None:
         """Start taking part in steps."""
         sequence.state = RUNNING
-        insort(self.running, sequence, key=self._key)
+        self._insert(self.running, sequence, anew=True)
         self._file(sequence)
 
     def remove(self, sequence: Sequence) -> None:
@@ -45,7 +48,7 @@ class Queues:
     def prefilled(self, sequence: Sequence) -> None:
         """Its input is computed: from now on it decodes."""
         self.prefilling.remove(sequence)
-        insort(self.decoding, sequence, key=self._key)
+        self._insert(self.decoding, sequence)
         sequence.decodes = True
         self.decode_version += 1
 
@@ -64,9 +67,9 @@ class Queues:
 
     def _file(self, sequence: Sequence) -> None:
         if sequence.in_prefill:
-            insort(self.prefilling, sequence, key=self._key)
+            self._insert(self.prefilling, sequence)
         else:
-            insort(self.decoding, sequence, key=self._key)
+            self._insert(self.decoding, sequence)
             sequence.decodes = True
             self.decode_version += 1
 
@@ -81,10 +84,21 @@ class Queues:
     def sort(self) -> None:
         """Order everything again: keys of a dynamic ordering have moved."""
         key = self._key
-        self.waiting.sort(key=key)
-        self.running.sort(key=key)
-        self.prefilling.sort(key=key)
+        for queue in (self.waiting, self.running):
+            for sequence in queue:
+                sequence.order = key(sequence)
+            queue.sort(key=_ORDER)
+        self.prefilling.sort(key=_ORDER)
         before = list(self.decoding)
-        self.decoding.sort(key=key)
+        self.decoding.sort(key=_ORDER)
         if before != self.decoding:
             self.decode_version += 1
+
+    def _insert(self, queue: list[Sequence], sequence: Sequence, *, anew: bool = False) -> None:
+        """Into its place, which is mostly the end."""
+        if anew:
+            sequence.order = self._key(sequence)
+        if not queue or queue[-1].order <= sequence.order:
+            queue.append(sequence)
+        else:
+            insort(queue, sequence, key=_ORDER)
