@@ -33,7 +33,9 @@ def telling_rate(rows: Seq[Mapping[str, Any]]) -> float:
     """Return the rate at which attainment differs most between rows; the highest of equals."""
 
     def spread(rate: float) -> float:
-        shares = [row["summary"]["slo_attainment"] or 0.0 for row in rows if row["rate_rps"] == rate]
+        shares = [
+            row["summary"]["slo_attainment"] or 0.0 for row in rows if row["rate_rps"] == rate
+        ]
         return max(shares) - min(shares)
 
     return max(rates(rows), key=lambda rate: (spread(rate), rate))

@@ -1,7 +1,8 @@
 """Policies side by side on one page: fronts, curves over the rate, and a table that sorts.
 
-A row is one run: `batching`, `ordering`, `memory`, `routing`, `admission` (names), `rate_rps`, and the `summary` that
-`metrics.summarise` returned. The fronts show one rate at a time: across rates, a lower rate would beat everything.
+A row is one run: `batching`, `ordering`, `memory`, `routing`, `admission` (names), `rate_rps`, and
+the `summary` that `metrics.summarise` returned. The fronts show one rate at a time: across rates, a
+lower rate would beat everything.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from html import escape
 from typing import Any
 
 from headway.report.combinations import combination, combinations, rates, telling_rate
+from headway.report.fronts import GOODPUT, ITL, JAIN, TTFT, Labelled, Look, front_chart
 from headway.report.numbers import milliseconds, number, percent
 from headway.report.page import COLOURS, DASHES, SYMBOLS, chart, figure, page
-from headway.report.pareto import front
 
 Row = Mapping[str, Any]
-Look = tuple[str, str, str]  # colour, symbol, dash
 
 _ATTAINMENT_GOAL = 0.9
 
@@ -42,106 +42,58 @@ _DEFINED = (
 
 
 def compare_html(rows: Seq[Row], title: str = "Policies compared") -> str:
-    """Return a self-contained page about at least one row; rows of one rate should have seen the same requests."""
+    """Return a self-contained page about at least one row.
+
+    Rows of one rate should have seen the same requests.
+    """
     names = combinations(rows)
     looks = {
-        name: (COLOURS[i % len(COLOURS)], SYMBOLS[i % len(SYMBOLS)], DASHES[i // len(COLOURS) % len(DASHES)])
+        name: Look(
+            COLOURS[i % len(COLOURS)],
+            SYMBOLS[i % len(SYMBOLS)],
+            DASHES[i // len(COLOURS) % len(DASHES)],
+        )
         for i, name in enumerate(names)
     }
     labelled = [(combination(row, rows), row) for row in rows]
     chosen = telling_rate(rows)
-    body = [_choice(rates(rows), chosen), '<div class="charts">']
-    body.append(
-        _front_chart(labelled, looks, chosen, "latency", "First token against next token", _TTFT, _ITL)
+    tenants = any(row["summary"]["jain_tokens"] is not None for row in rows)
+    second = (
+        ("Goodput against fairness", GOODPUT, JAIN)
+        if tenants
+        else ("Goodput against TTFT", GOODPUT, TTFT)
     )
-    if any(row["summary"]["jain_tokens"] is not None for row in rows):
-        body.append(_front_chart(labelled, looks, chosen, "fairness", "Goodput against fairness", _GOODPUT, _JAIN))
-    else:
-        body.append(
-            _front_chart(labelled, looks, chosen, "attained", "Goodput against the tail of TTFT", _GOODPUT, _TTFT)
-        )
-    if len(rates(rows)) > 1:
-        body += [_over_rate(labelled, looks, "slo_attainment"), _over_rate(labelled, looks, "request_goodput")]
-    body += ["</div>", "<h2>All runs</h2>", _table(labelled, looks, chosen)]
+    body = [_choice(rates(rows), chosen), '<div class="charts">']
+    body.append(front_chart(labelled, looks, chosen, "First token against next token", TTFT, ITL))
+    body.append(front_chart(labelled, looks, chosen, *second))
     many = len(rates(rows))
-    lead = f"{len(names)} policy combinations, {many} offered rate{'s' if many > 1 else ''}, {len(rows)} runs"
+    if many > 1:
+        body += [_over_rate(labelled, looks, key) for key in ("slo_attainment", "request_goodput")]
+    body += ["</div>", "<h2>All runs</h2>", _table(labelled, looks, chosen)]
+    lead = (
+        f"{len(names)} policy combination{'s' * (len(names) > 1)}, "
+        f"{many} offered rate{'s' * (many > 1)}, {len(rows)} run{'s' * (len(rows) > 1)}"
+    )
     return page(title, lead, "\n".join(body), _SCRIPT, defined=_DEFINED)
-
-
-# --- fronts ---------------------------------------------------------------------------------------
-
-Axis = tuple[str, str, bool, bool]  # key of the summary, title, is more better?, log scale?
-_TTFT: Axis = ("p99_ttft_ms", "TTFT p99, ms (lower is better)", False, True)
-_ITL: Axis = ("p99_itl_ms", "ITL p99, ms (lower is better)", False, True)
-_GOODPUT: Axis = ("request_goodput", "Goodput, requests/s (higher is better)", True, False)
-_JAIN: Axis = ("jain_tokens", "Jain's index of tokens (higher is better)", True, False)
-
-
-def _front_chart(
-    labelled: Seq[tuple[str, Row]], looks: Mapping[str, Look], chosen: float, name: str, title: str, x: Axis, y: Axis
-) -> str:
-    """Scatter of all combinations at one rate; the Pareto-optimal ones are ringed, named and joined."""
-    plot = figure(title, x[1], y[1], height=440)
-    for rate in rates([row for _, row in labelled]):
-        points = [
-            (label, row["summary"][x[0]], row["summary"][y[0]])
-            for label, row in labelled
-            if row["rate_rps"] == rate and row["summary"][x[0]] is not None and row["summary"][y[0]] is not None
-        ]
-        signs = (-1 if x[2] else 1, -1 if y[2] else 1)
-        optimal = front([(signs[0] * px, signs[1] * py) for _, px, py in points])
-        shown = {"visible": rate == chosen, "meta": {"rate": rate}, "showlegend": False}
-        plot.add_scatter(
-            x=[points[index][1] for index in optimal],
-            y=[points[index][2] for index in optimal],
-            mode="lines+markers+text",
-            text=[escape(points[index][0]) for index in optimal],
-            textposition=_beside([points[index][1] for index in optimal], [px for _, px, _ in points]),
-            textfont={"size": 12},
-            cliponaxis=False,
-            line={"color": "#8a949e", "width": 1.5, "dash": "dot"},
-            marker={"size": 21, "color": "rgba(0,0,0,0)", "line": {"color": "#1b1f24", "width": 1.5}},
-            hoverinfo="skip",
-            **shown,
-        )
-        for label, px, py in points:
-            colour, symbol, _ = looks[label]
-            plot.add_scatter(
-                x=[px],
-                y=[py],
-                mode="markers",
-                marker={"size": 11, "color": colour, "symbol": symbol},
-                name=escape(label),
-                cliponaxis=False,
-                hovertemplate=f"<b>{escape(label)}</b><br>%{{x:.4g}}, %{{y:.4g}}<extra></extra>",
-                **shown,
-            )
-    for axis, update in ((x, plot.update_xaxes), (y, plot.update_yaxes)):
-        if axis[3]:
-            update(type="log", tickformat="~r", dtick="D2")
-        elif axis is _JAIN:
-            update(autorangeoptions={"include": [0.9, 1.0]})
-    return chart(plot, f"front-{name}")
-
-
-def _beside(xs: Seq[float], everything: Seq[float]) -> list[str]:
-    """Place labels above their points, and away from the chart's edges."""
-    low, high = min(everything, default=0.0), max(everything, default=0.0)
-    span = (high - low) or 1.0
-    places = {0: "top right", 1: "top center", 2: "top left"}
-    return [places[min(2, int(3 * (x - low) / span))] for x in xs]
 
 
 # --- over the rate --------------------------------------------------------------------------------
 
 
-def _over_rate(labelled: Seq[tuple[str, Row]], looks: Mapping[str, Look], key: str) -> str:
+def _over_rate(labelled: Labelled, looks: Mapping[str, Look], key: str) -> str:
     share = key == "slo_attainment"
     title = "SLO attainment against offered rate" if share else "Goodput against offered rate"
-    plot = figure(title, "Offered, requests/s", "Attainment, %" if share else "Goodput, requests/s", height=440)
+    plot = figure(
+        title,
+        "Offered, requests/s",
+        "Attainment, %" if share else "Goodput, requests/s",
+        height=440,
+    )
     for label, (colour, symbol, dash) in looks.items():
         points = sorted(
-            (row["rate_rps"], row["summary"][key]) for own, row in labelled if own == label and row["summary"][key] is not None
+            (row["rate_rps"], row["summary"][key])
+            for own, row in labelled
+            if own == label and row["summary"][key] is not None
         )
         plot.add_scatter(
             x=[rate for rate, _ in points],
@@ -154,7 +106,9 @@ def _over_rate(labelled: Seq[tuple[str, Row]], looks: Mapping[str, Look], key: s
         )
     if share:
         plot.update_yaxes(range=[0, 103], tickvals=[0, 25, 50, 75, 90, 100])
-        plot.add_hline(y=100 * _ATTAINMENT_GOAL, line={"color": "#5b6470", "width": 1.2, "dash": "dot"})
+        plot.add_hline(
+            y=100 * _ATTAINMENT_GOAL, line={"color": "#5b6470", "width": 1.2, "dash": "dot"}
+        )
     else:
         highest = max(row["rate_rps"] for _, row in labelled)
         plot.add_scatter(x=[0, highest], y=[0, highest], mode="lines", name="all offered", hoverinfo="skip",
@@ -173,21 +127,32 @@ def _choice(all_rates: Seq[float], chosen: float) -> str:
     if len(all_rates) < 2:
         return ""
     buttons = "".join(
-        f'<button data-rate="{rate!r}" aria-pressed="{str(rate == chosen).lower()}">{number(rate)}</button>' for rate in all_rates
+        f'<button data-rate="{rate!r}" aria-pressed="{str(rate == chosen).lower()}">{number(rate)}</button>'
+        for rate in all_rates
     )
-    return f'<div class="choice"><span>Fronts and table at an offered rate, requests/s:</span>{buttons}' \
+    return (
+        f'<div class="choice"><span>Fronts and table at an offered rate, requests/s:</span>{buttons}'
         '<button data-rate="all" aria-pressed="false">table: all</button></div>'
+    )
 
 
-def _table(labelled: Seq[tuple[str, Row]], looks: Mapping[str, Look], chosen: float) -> str:
+def _table(labelled: Labelled, looks: Mapping[str, Look], chosen: float) -> str:
     """Best value of each column at each rate in bold; click a head to sort."""
     best = {
-        (rate, key): (max if more else min)(values)
+        (rate, key): (max if more else min)(values) if len(set(values)) > 1 else None
         for _, _, key, _, more in _COLUMNS
         for rate in rates([row for _, row in labelled])
-        if (values := [row["summary"][key] for _, row in labelled if row["rate_rps"] == rate and row["summary"][key] is not None])
+        if (
+            values := [
+                row["summary"][key]
+                for _, row in labelled
+                if row["rate_rps"] == rate and row["summary"][key] is not None
+            ]
+        )
     }
-    heads = [("Policies", "", False), ("Rate", "requests/s", True)] + [(head, unit, True) for head, unit, *_ in _COLUMNS]
+    heads = [("Policies", "", False), ("Rate", "requests/s", True)] + [
+        (head, unit, True) for head, unit, *_ in _COLUMNS
+    ]
     cells = "".join(
         f'<th data-sort="{index}" tabindex="0"{" class=n" if numeric else ""}>{escape(head)}<small>{escape(unit)}</small></th>'
         for index, (head, unit, numeric) in enumerate(heads)
@@ -196,7 +161,7 @@ def _table(labelled: Seq[tuple[str, Row]], looks: Mapping[str, Look], chosen: fl
     for label, row in labelled:
         rate = row["rate_rps"]
         hidden = "" if rate == chosen else " hidden"
-        dot = f'<span class="dot" style="background:{looks[label][0]}"></span>'
+        dot = f'<span class="dot" style="background:{looks[label].colour}"></span>'
         line = f'<tr data-rate="{rate!r}"{hidden}><td data-value="{escape(label)}">{dot}{escape(label)}</td>'
         line += f'<td class="n" data-value="{rate!r}">{number(rate)}</td>'
         for _, _, key, written, _ in _COLUMNS:
@@ -234,7 +199,6 @@ buttons.forEach(button => button.addEventListener('click', () => {
   [...rows.children].forEach(row => { row.hidden = rate !== 'all' && row.dataset.rate !== rate; });
   if (rate === 'all') return;
   document.querySelectorAll('[id^=front-]').forEach(plot =>
-    Plotly.update(plot, {visible: plot.data.map(trace => trace.meta.rate === Number(rate))},
-                  {'xaxis.autorange': true, 'yaxis.autorange': true}));
+    Plotly.restyle(plot, {visible: plot.data.map(trace => trace.meta.rate === Number(rate))}));
 }));
 """

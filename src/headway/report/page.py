@@ -52,8 +52,8 @@ thead small { font-weight: 400; display: block; }
 details summary { cursor: pointer; font-weight: 600; font-size: 17px; margin: 32px 0 10px; }
 th[data-sort] { cursor: pointer; user-select: none; }
 th[data-sort]:hover, th[data-sort]:focus-visible { color: var(--ink); }
-th[aria-sort=ascending]::after { content: " \\25B2"; }
-th[aria-sort=descending]::after { content: " \\25BC"; }
+th[aria-sort=ascending] small::before { content: "\\25B2\\A0"; }
+th[aria-sort=descending] small::before { content: "\\25BC\\A0"; }
 .choice { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin: 0 0 16px; }
 .choice button { font: inherit; border: 1px solid var(--line); background: var(--paper); color: var(--ink);
   border-radius: 999px; padding: 3px 13px; cursor: pointer; }
@@ -95,7 +95,9 @@ _FOOTER = (
 )
 
 
-def page(title: str, lead: str, body: str, script: str = "", *, defined: Iterable[str] | None = None) -> str:
+def page(
+    title: str, lead: str, body: str, script: str = "", *, defined: Iterable[str] | None = None
+) -> str:
     """Put a body (HTML) into the frame; `title` and `lead` are text. `defined` picks definitions to print."""
     return _PAGE.substitute(
         title=escape(title),
@@ -116,7 +118,11 @@ def chart(figure: go.Figure, name: str, *, wide: bool = False) -> str:
         full_html=False,
         include_plotlyjs=False,
         div_id=name,
-        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        config={
+            "displaylogo": False,
+            "responsive": True,
+            "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+        },
     )
     return f'<div class="card{" wide" if wide else ""}">{html}</div>'
 
@@ -134,14 +140,33 @@ def figure(title: str, x: str, y: str, *, height: int = 380) -> go.Figure:
     }
     return go.Figure(
         layout={
-            "title": {"text": escape(title), "font": {"size": 16}, "x": 0.015, "xanchor": "left", "y": 0.965, "yanchor": "top"},
+            "title": {
+                "text": escape(title),
+                "font": {"size": 16},
+                "x": 0.015,
+                "xanchor": "left",
+                "y": 0.965,
+                "yanchor": "top",
+            },
             "font": {"family": _FONT, "size": 13, "color": "#1b1f24"},
             "height": height,
             "margin": {"l": 64, "r": 24, "t": 52, "b": 56},
             "paper_bgcolor": "#ffffff",
             "plot_bgcolor": "#ffffff",
-            "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": "#9aa3ad", "font": {"family": _FONT}},
-            "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 0, "yref": "container", "yanchor": "bottom", "font": {"size": 12}},
+            "hoverlabel": {
+                "bgcolor": "#ffffff",
+                "bordercolor": "#9aa3ad",
+                "font": {"family": _FONT},
+            },
+            "legend": {
+                "orientation": "h",
+                "x": 0.5,
+                "xanchor": "center",
+                "y": 0,
+                "yref": "container",
+                "yanchor": "bottom",
+                "font": {"size": 12},
+            },
             "xaxis": axis | {"title": escape(x)},
             "yaxis": axis | {"title": escape(y)},
         }
@@ -151,7 +176,8 @@ def figure(title: str, x: str, y: str, *, height: int = 380) -> go.Figure:
 def facts(entries: Iterable[tuple[str, str]]) -> str:
     """Return a row of large numbers: (value, what it is)."""
     cells = "".join(
-        f'<div class="card fact"><b>{escape(value)}</b><span>{escape(what)}</span></div>' for value, what in entries
+        f'<div class="card fact"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
+        for value, what in entries
     )
     return f'<div class="facts">{cells}</div>'
 
@@ -159,11 +185,16 @@ def facts(entries: Iterable[tuple[str, str]]) -> str:
 def table(head: Seq[tuple[str, str]], rows: Iterable[Seq[str]]) -> str:
     """Return a table of text; head cells are (name, unit), the first column names the row."""
     cells = "".join(
-        f'<th{" class=n" if index else ""}>{escape(name)}<small>{escape(unit)}</small></th>'
+        f"<th{' class=n' if index else ''}>{escape(name)}<small>{escape(unit)}</small></th>"
         for index, (name, unit) in enumerate(head)
     )
     lines = "".join(
-        "<tr>" + "".join(f"<td{' class=n' if index else ''}>{escape(cell)}</td>" for index, cell in enumerate(row)) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td{' class=n' if index else ''}>{escape(cell)}</td>"
+            for index, cell in enumerate(row)
+        )
+        + "</tr>"
         for row in rows
     )
     return f'<div class="card scroll"><table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>'

@@ -28,11 +28,15 @@ def run_html(summary: Mapping[str, Any], curves: Mapping[str, Any], title: str =
     body += [_distribution(name, curves["cdf"][name], summary["slo"]) for name in _DISTRIBUTIONS]
     body += ["</div>", "<h2>By SLO class</h2>", _parts("SLO class", summary["by_class"], summary)]
     if summary["tenants"] > 1:
-        body += ["<h2>By tenant</h2>", _parts("Tenant", summary["by_tenant"], summary), _fairness(summary)]
+        body += [
+            "<h2>By tenant</h2>",
+            _parts("Tenant", summary["by_tenant"], summary),
+            _fairness(summary),
+        ]
     body += ["<h2>Why requests missed</h2>", _misses(summary)]
     lead = (
-        f"{number(summary['offered'])} requests offered at {number(summary['offered_rps'])} requests/s; "
-        f"first arrival to last token {number(summary['duration'])} s"
+        f"{number(summary['offered'])} requests offered at {number(summary['offered_rps'])} "
+        f"requests/s; first arrival to last token {number(summary['duration'])} s"
     )
     return page(title, lead, "\n".join(body))
 
@@ -61,7 +65,12 @@ def _facts(summary: Mapping[str, Any]) -> str:
 
 
 def _over_time(over_time: Mapping[str, Any]) -> str:
-    plot = figure("SLO attainment and offered load, by time of arrival", "Arrival, s after the first", "Attainment, %", height=360)
+    plot = figure(
+        "SLO attainment and offered load, by time of arrival",
+        "Arrival, s after the first",
+        "Attainment, %",
+        height=360,
+    )
     bars = {"name": "offered load", "marker": {"color": "#d3dae2"}, "yaxis": "y2"}
     plot.add_bar(x=over_time["t_s"], y=over_time["offered_rps"], width=over_time["bin_s"], offset=0, **bars,
                  hovertemplate="%{y:.3g} requests/s<extra></extra>")  # fmt: skip
@@ -71,8 +80,19 @@ def _over_time(over_time: Mapping[str, Any]) -> str:
                      line={"color": COLOURS[0], "width": 2.5}, marker={"size": 6},
                      hovertemplate="%{y:.1f} % of those who arrived at %{x:.3g} s<extra></extra>")  # fmt: skip
     plot.update_layout(
-        yaxis={"range": [0, 103], "tickvals": [0, 25, 50, 75, 100], "overlaying": "y2", "side": "left"},
-        yaxis2={"side": "right", "title": "Offered, requests/s", "rangemode": "tozero", "showgrid": False, "title_standoff": 10},
+        yaxis={
+            "range": [0, 103],
+            "tickvals": [0, 25, 50, 75, 100],
+            "overlaying": "y2",
+            "side": "left",
+        },
+        yaxis2={
+            "side": "right",
+            "title": "Offered, requests/s",
+            "rangemode": "tozero",
+            "showgrid": False,
+            "title_standoff": 10,
+        },
         margin={"r": 72},
         bargap=0,
     )
@@ -105,13 +125,13 @@ def _target(plot: Any, target_ms: float, label: str, colour: str) -> None:
 
 
 def _fit(plot: Any, by_class: Mapping[str, Any], targets: list[float | None]) -> None:
-    """Show all values and all targets, with ticks at 1, 2 and 5 where the range is narrow."""
+    """Show all values and all targets, with ticks as dense as the range is narrow."""
     seen = [max(value, _FLOOR_MS) for values, _ in by_class.values() for value in values]
     seen += [target for target in targets if target]
     if seen:
         low, high = log10(min(seen)), log10(max(seen))
         pad = 0.04 * (high - low) + 0.02
-        ticks = "D2" if high - low < 3 else 1
+        ticks = None if high - low < 1 else "D2" if high - low < 3 else 1
         plot.update_xaxes(type="log", range=[low - pad, high + pad], dtick=ticks, tickformat="~r")
 
 
@@ -142,8 +162,8 @@ def _part(name: str, part: Mapping[str, Any]) -> list[str]:
 
 def _fairness(summary: Mapping[str, Any]) -> str:
     words = (
-        f"Jain's index of tokens {number(summary['jain_tokens'], 3)}; smallest attainment of a tenant "
-        f"{percent(summary['worst_tenant_attainment'])}; largest service lag "
+        f"Jain's index of tokens {number(summary['jain_tokens'], 3)}; smallest attainment of a "
+        f"tenant {percent(summary['worst_tenant_attainment'])}; largest service lag "
         f"{number(summary['max_service_lag_tokens'])} tokens."
     )
     return f'<p class="lead" style="margin-top:10px">{escape(words)}</p>'
@@ -153,5 +173,7 @@ def _misses(summary: Mapping[str, Any]) -> str:
     misses = {name: count for name, count in summary["slo_misses"].items() if count}
     if not misses:
         return '<p class="lead">None did.</p>'
-    rows = [[name, number(count), percent(count / summary["offered"])] for name, count in misses.items()]
+    rows = [
+        [name, number(count), percent(count / summary["offered"])] for name, count in misses.items()
+    ]
     return table([("Target or outcome", ""), ("Requests", ""), ("Share", "of offered")], rows)

@@ -42,10 +42,17 @@ def check_plan(instance: Instance, plan: StepPlan) -> None:
     if free < 0:
         raise _bad(instance, f"{-free} KV blocks too many", f"the pool has {instance.pool.total}")
     computes = seen or any(plan.work.values())  # the view's decodes are not listed in `seen`
-    if not computes and not moved and not instance.has_future(plan):
+    if not computes and not moved and not _has_future(instance, plan):
         queues = instance.queues
         counts = f"{len(queues.running)} running, {len(queues.waiting)} waiting"
         raise _bad(instance, "stays idle while there is work", counts)
+
+
+def _has_future(instance: Instance, plan: StepPlan) -> bool:
+    """Will an event come that can change things?"""
+    return bool(
+        instance.busy or instance.moves.under_way or instance.resting or plan.wake_at_ns is not None
+    )
 
 
 def _check_works(

@@ -45,19 +45,29 @@ class Fleet:
         """Admit, route and send a request; it ends through `on_end`, whatever happens."""
         if request.supersedes is not None:
             self.abort(request.supersedes)
-        try:
-            why_not = self.admission.admit(request, self.view)
-            if why_not is None and not self.view.instances:
-                why_not = "every instance has stopped"
-            name = "" if why_not is not None else self._route(request)
-        except HeadwayError as error:
-            why_not = str(error)
+        name, why_not = self._place(request)
         if why_not is not None:
             self._on_end(request, f"{REJECTED}: {why_not}")
             return
         self._where[request.id] = (name, request)
         self.view.sent(name, request)
         self.ports[name].submit(request, partial(self._replied, request))
+
+    def _place(self, request: Request) -> tuple[str, str | None]:
+        """Ask the policies: an instance, or why not. What they raise refuses this request and no other."""
+        policy: object = self.admission
+        try:
+            why_not = self.admission.admit(request, self.view)
+            if why_not is not None:
+                return "", why_not
+            if not self.view.instances:
+                return "", "every instance has stopped"
+            policy = self.routing
+            return self._route(request), None
+        except HeadwayError as error:
+            return "", str(error)
+        except Exception as error:  # noqa: BLE001 - a policy is somebody else's code
+            return "", f"{type(policy).__name__} raised {type(error).__name__}: {error}"
 
     def _route(self, request: Request) -> str:
         name = self.routing.route(request, self.view)

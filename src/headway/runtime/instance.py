@@ -1,22 +1,21 @@
 """One copy of a model: its sequences, lanes and blocks. Event-driven: no loop, no await, no thread.
 
 The same lines run in every world. Every entry settles leaps where the books are about to be read, changes the
-books, and lets the policy fill idle lanes (`_pump`).
+books, and lets the policy fill idle lanes (`planning`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from headway.core.fleet import ABORTED, FAILED_STEP, RETURNED, SHED, Handoff, Report
-from headway.core.plan import FAILED, STEP, Step, StepPlan, StepResult, Transfer
+from headway.core.fleet import ABORTED, FAILED_STEP, RETURNED, Handoff, Report
+from headway.core.plan import FAILED, STEP, Step, StepResult, Transfer
 from headway.core.protocols import (
     ARRIVAL,
     LEAPS,
-    WAKE,
     Batching,
     Clock,
     Executor,
@@ -30,13 +29,13 @@ from headway.core.sequence import FINISHED, RESTING, Sequence
 from headway.errors import PlanError
 from headway.runtime.apply_result import apply_result, living
 from headway.runtime.blocks import BlockPool
-from headway.runtime.check_plan import check_plan
 from headway.runtime.ended import EndedIds
-from headway.runtime.launch import Flight, Launcher
+from headway.runtime.launch import Flight
 from headway.runtime.moves import Moves
+from headway.runtime.planning import Planning
 from headway.runtime.prefix_index import PrefixIndex
 from headway.runtime.queues import Queues
-from headway.runtime.traits import check_needs, is_dynamic, lanes_of, listener_of, step_tokens_of
+from headway.runtime.traits import check_needs, is_dynamic, lanes_of, step_tokens_of
 from headway.runtime.view import View
 
 
@@ -73,7 +72,6 @@ class Instance:
         self.clock, self.executor, self.sink, self.timing = clock, executor, sink, timing
         self.name, self.key, self.layers = options.name, options.key, executor.layers
         self.lanes = lanes_of(self.batching)
-        self._every_lane = tuple(self.lanes)
         self.several = sum(self.lanes.values()) > 1  # may more than one step be in flight?
         self.overlapped = max(self.lanes.values()) > 1
         self.step_tokens = options.step_tokens or step_tokens_of(self.batching)
@@ -89,12 +87,10 @@ class Instance:
         self.stopped: PlanError | None = None
         self.steps = 0
         self.dynamic = is_dynamic(self.ordering)
-        self._on_event = listener_of(self.batching)
         self._ended = EndedIds()
-        self._launcher = Launcher(self, leap=options.leap and LEAPS in executor.offers)
+        self._planning = Planning(self, leap=options.leap and LEAPS in executor.offers)
         self._drained: Callable[[], None] | None = None
-        self._alarm: tuple[int, Callable[[], None]] | None = None
-        self._resting = 0
+        self.resting = 0
         self.orphans: list[Sequence] = []  # ended with a step or transfer still in flight
         self.partials = False  # was any chunk ever left half done?
         self.streams = 0  # periodic requests seen: until the first, nobody looks for them
@@ -120,7 +116,12 @@ class Instance:
         sequence = self.sequences[request.id] = Sequence(request, owner=self)
         self.prompt_tokens += request.prompt_tokens
         self.streams += request.stage.period_ns > 0
-        self.queues.add_waiting(sequence)
+        try:
+            self.queues.add_waiting(sequence)
+        except Exception as error:  # noqa: BLE001 - an ordering policy is somebody else's code
+            del self.sequences[request.id]
+            self.prompt_tokens -= request.prompt_tokens
+            return f"{type(self.ordering).__name__}: key() raised {type(error).__name__}: {error}"
         self._changed()
         return None
 
@@ -128,13 +129,13 @@ class Instance:
         """End a request wherever it is; an unknown id is ignored: ports keep the order per request."""
         sequence = self.sequences.get(request_id)
         if sequence:
-            self._settle()
+            self.settle()
             self.finish(sequence, outcome)
             self._changed()
 
     def wake(self) -> None:
         """The time a plan asked for has come."""
-        self._alarm = None
+        self._planning.woken()
         self._changed()
 
     def step_done(self, flight: Flight, result: StepResult) -> None:
@@ -147,7 +148,8 @@ class Instance:
             self._end_leases(flight)
             return
         if self.busy:
-            self._settle()
+            self._end_leaps()  # of other lanes: what lands here may join them
+            self.settle()
         if result.status == FAILED:
             self._end_leases(flight)
             for work in step.work:
@@ -159,13 +161,13 @@ class Instance:
             apply_result(self, flight, result, landed=True)
         if self.moves.exports:
             self.moves.start_exports()
-        self._pump()
+        self._planning.fill_lanes()
         if self._drained:
             self._check_drained()
 
     def transfer_done(self, transfer: Transfer) -> None:
         """KV has arrived somewhere."""
-        self._settle()
+        self.settle()
         self.moves.landed(transfer)
         self.moves.start_exports()
         if not self.stopped:
@@ -185,7 +187,7 @@ class Instance:
         if sequence is None:
             on_ready(None)
             return
-        self._settle()
+        self.settle()
         self.moves.export_to(sequence, peer, on_ready)
         self._changed()
 
@@ -193,7 +195,7 @@ class Instance:
         """Take a sequence over; why not, or None."""
         if self.stopped or self._drained:
             return f"{self.name} takes no more"
-        self._settle()
+        self.settle()
         why_not = self.moves.import_from(request, handoff, peer)
         if why_not is None:
             self.prompt_tokens += request.prompt_tokens
@@ -202,7 +204,7 @@ class Instance:
 
     def report(self) -> Report:
         """What this instance says of itself now."""
-        self._settle()
+        self.settle()
         return Report(
             self.clock.now_ns(),
             len(self.sequences),
@@ -219,26 +221,25 @@ class Instance:
             step, result = living(step, result)
         self.sink.on_tokens(step, result)
 
-    # -- planning ------------------------------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------------------------
 
     def _changed(self) -> None:
         """Something outside the steps has changed: leaps end, lanes are filled, busy ones perhaps interrupted."""
         if self.busy:
-            for flights in self.flights.values():
-                for flight in flights:
-                    if flight.step.repeats > 1 and flight.handle:
-                        flight.handle.interrupt(STEP)
-            if self._on_event or self.busy < len(self.lanes) or self.overlapped:
-                self._settle()
-        self._pump()
-        if self._on_event and self.busy and not self.stopped:
-            self.view.open(self.clock.now_ns(), self._idle_lanes())
-            for lane, boundary in self._on_event(self.view).items():
-                for flight in self.flights[lane]:
-                    if flight.handle:
-                        flight.handle.interrupt(boundary)
+            self._end_leaps()
+            if self._planning.listens or self.busy < len(self.lanes) or self.overlapped:
+                self.settle()
+        self._planning.fill_lanes()
+        self._planning.hear()
 
-    def _settle(self) -> None:
+    def _end_leaps(self) -> None:
+        """Let leaps end with the step that is under way."""
+        for flights in self.flights.values():
+            for flight in flights:
+                if flight.step.repeats > 1 and flight.handle:
+                    flight.handle.interrupt(STEP)
+
+    def settle(self) -> None:
         """Bring the books up to date with what leaps have landed."""
         if not self.busy:
             return
@@ -251,56 +252,6 @@ class Instance:
                         self._tell(flight.step, landed)
                         apply_result(self, flight, landed, landed=False)
 
-    def _pump(self) -> None:
-        """Let the policy fill idle lanes."""
-        queues = self.queues
-        while not self.stopped and (queues.running or queues.waiting):
-            idle = self._idle_lanes()
-            if not idle:
-                return
-            if self.dynamic:
-                queues.sort()
-            if self.overlapped:
-                queues.split()
-            self.view.open(self.clock.now_ns(), idle)
-            try:
-                plan = self._plan()
-            except PlanError as error:
-                self._stop(error)
-                return
-            for sequence in plan.shed:
-                self.finish(sequence, SHED)
-            draft = self.view.draft
-            if draft.taken or draft.moves:
-                self.moves.carry_out()
-            if plan.wake_at_ns is not None or self._alarm:
-                self._arm(plan.wake_at_ns)
-            launched = False
-            for lane, works in plan.work.items():
-                if works:
-                    self._launcher.launch(lane, works, plan)
-                    launched = True
-            if not (launched and self.overlapped):  # else: fill the second place
-                return
-
-    def _idle_lanes(self) -> Seq[str]:
-        if not self.busy:
-            return self._every_lane
-        return [lane for lane, flights in self.flights.items() if len(flights) < self.lanes[lane]]
-
-    def _plan(self) -> StepPlan:
-        try:
-            plan = self.batching.plan(self.view)
-            check_plan(self, plan)
-        except PlanError:
-            raise
-        except (
-            Exception
-        ) as error:  # a policy is somebody else's code: its bug must not kill the process
-            name = type(self.batching).__name__
-            raise PlanError(f"{name}: plan() raised {type(error).__name__}: {error}") from error
-        return plan
-
     # -- the books -----------------------------------------------------------------------------------------------
 
     def finish(self, sequence: Sequence, outcome: str) -> None:
@@ -309,7 +260,7 @@ class Instance:
             return
         self.pool.publish(sequence, ended=True)
         self.queues.remove(sequence)
-        self._resting -= sequence.state == RESTING
+        self.resting -= sequence.state == RESTING
         self.moves.forget_host(sequence)
         sequence.state = FINISHED
         if sequence.leases:
@@ -336,34 +287,24 @@ class Instance:
         """A periodic stream keeps its blocks but leaves `running` until its next unit is released."""
         self.queues.remove(sequence)
         sequence.state = RESTING
-        self._resting += 1
+        self.resting += 1
         self.clock.call_at(
             release_ns, partial(self._release, sequence), ARRIVAL, sequence.request.id
         )
 
     def _release(self, sequence: Sequence) -> None:
         if sequence.state == RESTING and not self.stopped:
-            self._settle()
-            self._resting -= 1
+            self.settle()
+            self.resting -= 1
             self.queues.add_running(sequence)
             self._changed()
-
-    def _arm(self, wake_at_ns: int | None) -> None:
-        if self._alarm:
-            if self._alarm[0] == wake_at_ns:
-                return
-            self._alarm[1]()
-            self._alarm = None
-        if wake_at_ns is not None:
-            timer = self.clock.call_at(wake_at_ns, self.wake, WAKE, self.key)
-            self._alarm = (wake_at_ns, timer.cancel)
 
     def _end_leases(self, flight: Flight) -> None:
         flight.lease_decodes()
         for work in flight.step.work:
             self.pool.end_lease(work.sequence)
 
-    def _stop(self, error: PlanError) -> None:
+    def stop(self, error: PlanError) -> None:
         self.stopped = error
         for sequence in list(self.sequences.values()):
             self.finish(sequence, RETURNED)
@@ -384,7 +325,3 @@ class Instance:
             and sequence.leases < self.lanes[lane]
             and not sequence.request.stage.period_ns
         )
-
-    def has_future(self, plan: StepPlan) -> bool:
-        """Will an event come that can change things?"""
-        return bool(self.busy or self.moves.under_way or self._resting or plan.wake_at_ns)

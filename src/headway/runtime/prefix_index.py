@@ -70,33 +70,40 @@ class PrefixIndex:
     def hold(self, nodes: Seq[object]) -> list[int]:
         """Take part in `nodes`; returns their blocks in order."""
         blocks: list[int] = []
+        unheld, woken = self._unheld, 0
         for node in cast("Seq[PrefixNode]", nodes):
             if not node.holders:
-                del self._unheld[node]
-                self.evictable_blocks -= len(node.blocks)
-                self.held_blocks += len(node.blocks)
+                del unheld[node]
+                woken += len(node.blocks)
             node.holders += 1
             blocks += node.blocks
+        self.evictable_blocks -= woken
+        self.held_blocks += woken
         return blocks
 
     def release(self, nodes: Seq[object]) -> int:
         """Stop holding `nodes`; returns how many blocks they cover."""
-        covered = 0
+        unheld, covered, freed = self._unheld, 0, 0
         for node in reversed(cast("Seq[PrefixNode]", nodes)):
-            covered += len(node.blocks)
-            node.holders -= 1
-            if not node.holders:
-                self._unheld[node] = None
-                self.evictable_blocks += len(node.blocks)
-                self.held_blocks -= len(node.blocks)
+            size = len(node.blocks)
+            covered += size
+            left = node.holders = node.holders - 1
+            if not left:
+                unheld[node] = None
+                freed += size
+        self.evictable_blocks += freed
+        self.held_blocks -= freed
         return covered
 
-    def evict(self) -> list[int]:
-        """Drop the least recently held extent; returns its blocks."""
-        node, _ = self._unheld.popitem(last=False)
-        del self._nodes[node.tenant][node.hash]
-        self.evictable_blocks -= len(node.blocks)
-        return node.blocks
+    def evict(self, count: int = 1) -> list[int]:
+        """Drop the least recently held extents until `count` blocks are free; returns those freed."""
+        oldest, tables, blocks = self._unheld.popitem, self._nodes, list[int]()
+        while len(blocks) < count:
+            node, _ = oldest(last=False)
+            del tables[node.tenant][node.hash]
+            blocks += node.blocks
+        self.evictable_blocks -= len(blocks)
+        return blocks
 
     def publish(self, sequence: Sequence, block_tokens: int, *, ended: bool) -> list[int]:
         """Index what `sequence` has computed of its prefix; returns blocks that became duplicates.
@@ -104,53 +111,44 @@ class PrefixIndex:
         An extent that somebody else published meanwhile is shared from here on and our copy is freed.
         `ended`: prompt and output together are indexed too, under the request's `next_extent`.
         """
-        request = sequence.request
-        prefix = request.prefix
-        held = list(cast("Seq[PrefixNode]", sequence.nodes))
         duplicates: list[int] = []
-        if len(held) > len(prefix):
+        extents = _new_extents(sequence, block_tokens, ended=ended)
+        if not extents:
             return duplicates
-        tenant = request.tenant if self._salted else ""
+        tenant = sequence.request.tenant if self._salted else ""
         nodes = self._nodes.setdefault(tenant, {})
-        end = sum(tokens for _, tokens in prefix[: len(held)])
-        for extent_hash, tokens in prefix[len(held) :]:
-            end += tokens
-            where = (nodes, tenant, extent_hash)
-            if end > sequence.computed_tokens or not self._publish_one(
-                sequence, held, where, end // block_tokens, duplicates
-            ):
-                break
-        else:
-            if ended and request.next_extent is not None:
-                where = (nodes, tenant, request.next_extent)
-                last = sequence.computed_tokens // block_tokens
-                self._publish_one(sequence, held, where, last, duplicates)
+        held = list(cast("Seq[PrefixNode]", sequence.nodes))
+        blocks, start = sequence.blocks, held[-1].end_blocks if held else 0
+        for extent_hash, end in extents:
+            node = nodes.get(extent_hash)
+            if node is None:
+                end = end if end > start else start
+                node = PrefixNode(tenant, extent_hash, blocks[start:end], end)
+                nodes[extent_hash] = node
+                self.held_blocks += end - start
+            elif node.end_blocks - len(node.blocks) != start or node.end_blocks > len(blocks):
+                break  # the same hash names other tokens
+            else:
+                duplicates += blocks[start : node.end_blocks]
+                blocks[start : node.end_blocks] = self.hold([node])
+            held.append(node)
+            start = node.end_blocks
         sequence.nodes = tuple(held)
         return duplicates
 
-    def _publish_one(
-        self,
-        sequence: Sequence,
-        held: list[PrefixNode],
-        where: tuple[dict[int, PrefixNode], str, int],
-        end_blocks: int,
-        duplicates: list[int],
-    ) -> bool:
-        nodes, tenant, extent_hash = where
-        start = held[-1].end_blocks if held else 0
-        node = nodes.get(extent_hash)
-        if node is None:
-            blocks = sequence.blocks[start:end_blocks]
-            node = nodes[extent_hash] = PrefixNode(
-                tenant, extent_hash, blocks, max(start, end_blocks)
-            )
-            self.held_blocks += len(blocks)
-        elif node.end_blocks - len(node.blocks) == start and node.end_blocks <= len(
-            sequence.blocks
-        ):
-            duplicates += sequence.blocks[start : node.end_blocks]
-            sequence.blocks[start : node.end_blocks] = self.hold([node])
-        else:
-            return False
-        held.append(node)
-        return True
+
+def _new_extents(sequence: Sequence, block_tokens: int, *, ended: bool) -> list[tuple[int, int]]:
+    """Hash and end, in blocks, of the extents whose KV is complete beyond those that are held."""
+    request, computed = sequence.request, sequence.computed_tokens
+    prefix, depth = request.prefix, len(sequence.nodes)
+    new: list[tuple[int, int]] = []
+    if depth < len(prefix):
+        end = sum([tokens for _, tokens in prefix[:depth]])
+        for extent_hash, tokens in prefix[depth:]:
+            end += tokens
+            if end > computed:
+                return new
+            new.append((extent_hash, end // block_tokens))
+    if ended and request.next_extent is not None and depth <= len(prefix):
+        new.append((request.next_extent, computed // block_tokens))
+    return new
