@@ -2,13 +2,14 @@
 
 Usage: python bench/documented_output.py [--check] [PAGE ...]
 A block that begins with three backticks and `console` holds one line `$ COMMAND` and what it prints. A line `...`
-at its end says that only the beginning is shown. With --check nothing is written; the exit is 1 when a page differs.
+at its end says that only so many lines are shown. With --check nothing is written; the exit is 1 when a page differs.
+Lab notes and decisions are dated records: they are only run again when they are named.
 """
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,16 +17,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```console\n\$ ([^\n]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CUT = "..."
+RECORDS = {"decisions", "lab-notes"}
 
 
 def printed(command: str) -> list[str]:
-    """What the command prints, run in the checkout with this interpreter's headway."""
-    words = shlex.split(command)
-    if words[0] == "headway":
-        words[:1] = [sys.executable, "-m", "headway"]
-    elif words[0] == "python":
-        words[0] = sys.executable
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    """What the command prints, run by bash in the checkout, with this interpreter's headway."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return [line.rstrip() for line in (done.stdout + done.stderr).strip().splitlines()]
 
 
@@ -51,8 +56,11 @@ def outdated(pages: list[Path]) -> dict[Path, str]:
 
 def main() -> int:
     check = "--check" in sys.argv[1:]
-    named = [Path(word) for word in sys.argv[1:] if word != "--check"]
-    changed = outdated(named or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
+    pages = [Path(word) for word in sys.argv[1:] if word != "--check"]
+    if not pages:
+        docs = sorted((ROOT / "docs").rglob("*.md"))
+        pages = [ROOT / "README.md", *(page for page in docs if page.parent.name not in RECORDS)]
+    changed = outdated(pages)
     for page, text in changed.items():
         print(f"{'differs' if check else 'rewrote'}: {page}")
         if not check:

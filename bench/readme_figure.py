@@ -11,12 +11,12 @@ from pathlib import Path
 import headway
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "attainment.svg"
-RATES = (10, 14, 18, 20, 22, 24, 26, 28, 30)
+RATES = (10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
 RUNS = (
-    ("prefill_first", "fcfs", "#b4532a"),
-    ("sarathi", "fcfs", "#2a6fb4"),
-    ("splitfuse", "fcfs", "#7a7a7a"),
-    ("sarathi", "shortest_prompt", "#2a9d5c"),
+    ("prefill_first", "fcfs", "#D55E00"),
+    ("sarathi", "fcfs", "#0072B2"),
+    ("splitfuse", "fcfs", "#333333"),
+    ("sarathi", "shortest_prompt", "#009E73"),
 )
 SLO = "ttft=1s,tpot=60ms"
 REQUESTS = 600

@@ -106,15 +106,16 @@ def policies() -> str:
 
 
 def metrics() -> str:
-    """Each public function of headway.metrics.definitions with its definition."""
-    file = SOURCE / "metrics" / "definitions.py"
-    body = parse(file).body if file.exists() else []
-    rows = [
-        (f"`{item.name}`", first_sentence(item))
-        for item in body
-        if isinstance(item, ast.FunctionDef | ast.ClassDef) and not item.name.startswith("_")
-    ]
-    return table(("metric", "definition"), rows)
+    """Each entry of the `DEFINITIONS` that stand beside the code which computes them."""
+    found: dict[str, tuple[str, str]] = {}
+    first = ("targets", "latency", "gaps", "summary")  # what people look for first
+    files = {file.stem: file for file in sorted(SOURCE.glob("metrics/*.py"))}
+    for file in (files[stem] for stem in dict.fromkeys((*first, *files))):
+        for item in parse(file).body:
+            if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == "DEFINITIONS":
+                found |= ast.literal_eval(item.value)
+    rows = ((f"`{name}`", unit, words) for name, (words, unit) in found.items())
+    return table(("metric", "unit", "definition"), rows)
 
 
 # What a key counts in, by its ending -> (factor to the unit shown, unit).

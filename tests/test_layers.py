@@ -16,6 +16,7 @@ ROWS = (
     ("policies", "workload", "timing", "metrics"),
     ("runtime",),
     ("clocks", "sim", "engine", "remote"),
+    ("worlds",),
     ("host", "testing", "report", "server", "loadgen", "planner", "reproductions"),
     ("api", "demo"),
     ("cli", "__init__", "__main__"),

@@ -27,6 +27,7 @@ class Run:
     sequences: dict[int, Sequence] = field(default_factory=dict)
     gaps: list[int] = field(default_factory=list)  # every gap, the slow way
     steps: int = 0
+    names_decodes: bool = False  # does a step say which of its works are plain decodes?
 
     def offer(
         self,
@@ -48,9 +49,14 @@ class Run:
     def land(self, ends_ns: Seq[int], emitted: dict[Sequence, int], *, leap: bool = False) -> None:
         """One step with one end, or a leap in which each emitting sequence emits one token at each end."""
         self.steps += 1
+        decodes: list[Sequence] = []
+        if self.names_decodes:
+            decodes = [s for s, n in emitted.items() if n == len(ends_ns) and s.output_tokens]
+            emitted = {s: emitted[s] for s in (*decodes, *emitted)}  # decodes come first
         works = [sequence.decode for sequence in emitted]
         done = [WorkDone(4, count, count) for count in emitted.values()]
-        step = Step(self.steps, "main", works, repeats=len(ends_ns) if leap else 1)
+        repeats = len(ends_ns) if leap else 1
+        step = Step(self.steps, "main", works, repeats=repeats, decodes=decodes)
         self.recorder.on_tokens(step, StepResult("done", done, list(ends_ns)))
         for sequence, count in emitted.items():
             if sequence.started_ns < 0:

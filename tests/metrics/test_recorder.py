@@ -17,16 +17,18 @@ LATE = Slo("stream", ttft_ns=100 * NS_PER_MS, tpot_ns=25 * NS_PER_MS, late_permi
 CLASSES = {1: [Slo()], 2: [TIGHT, Slo("bulk")], 3: [TIGHT, Slo("bulk"), LATE]}
 
 
-def drive(seed: int, classes: int, *, leap: bool, batch: int = 6, rounds: int = 30) -> Run:
+def drive(
+    seed: int, classes: int, *, leap: bool, names_decodes: bool = False, rounds: int = 30
+) -> Run:
     """Rounds of identical decode steps with ends between them, stepped through or leapt over."""
-    rng, run = random.Random(seed), Run()
+    rng, run, batch = random.Random(seed), Run(names_decodes=names_decodes), 6
     slos, now = CLASSES[classes], 0
 
     def offer() -> Sequence:
         return run.offer(
             now / NS_PER_MS,
             slo=rng.choice(slos),
-            tenant=rng.choice("abc"),
+            tenant=rng.choice("abc"[:classes]),
             prompt=rng.randint(1, 99),
         )
 
@@ -51,9 +53,13 @@ def drive(seed: int, classes: int, *, leap: bool, batch: int = 6, rounds: int = 
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 3]))
 @settings(max_examples=25, deadline=None)
 def test_leaping_records_what_stepping_records(seed: int, classes: int) -> None:
-    leapt, stepped = (drive(seed, classes, leap=leap) for leap in (True, False))
-    assert json.dumps(summarise(leapt.recorder)) == json.dumps(summarise(stepped.recorder))
-    assert sorted(leapt.gaps) == sorted(stepped.gaps)
+    runs = [
+        drive(seed, classes, leap=leap, names_decodes=named)
+        for leap in (False, True)
+        for named in (False, True)
+    ]
+    assert len({json.dumps(summarise(run.recorder)) for run in runs}) == 1
+    assert all(sorted(run.gaps) == sorted(runs[0].gaps) for run in runs)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3])

@@ -17,8 +17,8 @@ from headway.metrics import Recorder
 from headway.runtime import InstanceOptions
 from headway.runtime.loader import KINDS
 from headway.runtime.traits import step_tokens_of
-from headway.sim.run import Policies, Simulation
 from headway.timing import DeviceSheet, ModelSheet, Roofline, kv_capacity, load_device, load_model
+from headway.worlds import Policies, Simulation
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,4 +30,7 @@ class Handoff(NamedTuple):
     blocks: int
     first_token_ns: int
     last_token_ns: int
+    started_ns: int = -1
+    cached_tokens: int = 0
+    preemptions: int = 0
     output_ids: tuple[int, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -23,8 +24,8 @@ SHOWN_ORDERING = ("fcfs", "earliest_deadline")
 _SHOWN = 64  # characters of a prompt
 
 
-def tell(console: Console) -> None:
-    """Compare, run, and hold the forecast against what was measured."""
+def tell(console: Console, html: Path) -> None:
+    """Compare, run, and hold the forecast against what was measured; `html` gets the comparison's page."""
     console.print(
         "[bold]1. The simulator compares policies[/]: conversations on Llama-3.1-8B and one H100, "
         "70 % chat with tight targets, two tenants."
@@ -38,6 +39,9 @@ def tell(console: Console) -> None:
             progress=lambda _, done, total: progress.update(task, completed=done, total=total),
         )
     console.print(comparison.view(console.width))
+    html.parent.mkdir(parents=True, exist_ok=True)
+    html.write_text(comparison.html("headway demo: policies compared"), encoding="utf-8")
+    console.print(f"The same as a page, with fronts: {html}")
     console.print(
         "\n[bold]2. The same policy file on a real model[/]: sarathi serves Gemma-3-270M on this machine's "
         "CPU, fp32, greedy; prompts are token ids, one of them long."

@@ -57,14 +57,12 @@ class BlockPool:
     def advance(self, sequences: Seq[Sequence], tokens: int) -> None:
         """Give each of `sequences` room for `tokens` tokens more than it has computed."""
         size, recycled = self.block_tokens, self._recycled
-        for sequence in sequences:
-            lacking = sequence.computed_tokens + tokens - sequence.capacity_tokens
-            if lacking > 0:
-                if lacking <= size and recycled:
-                    sequence.blocks.append(recycled.pop())
-                    sequence.capacity_tokens += size
-                else:
-                    self.grow(sequence, sequence.computed_tokens + tokens)
+        for sequence in [s for s in sequences if s.computed_tokens + tokens > s.capacity_tokens]:
+            if recycled and sequence.computed_tokens + tokens <= sequence.capacity_tokens + size:
+                sequence.blocks.append(recycled.pop())
+                sequence.capacity_tokens += size
+            else:
+                self.grow(sequence, sequence.computed_tokens + tokens)
 
     def _refill(self, count: int) -> None:
         """Have at least `count` blocks at hand: fresh ones first, then the least recently used prefixes'."""

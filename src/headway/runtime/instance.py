@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
+from headway.core.deployment import Variant
 from headway.core.fleet import ABORTED, FAILED_STEP, RETURNED, Handoff, Report
 from headway.core.plan import FAILED, STEP, Step, StepResult, Transfer
 from headway.core.protocols import (
@@ -53,6 +54,7 @@ class InstanceOptions:
     seed: int = 0
     key: int = 0  # orders simultaneous results of several instances
     name: str = "i0"
+    variant: Variant | None = None  # which weights it holds, and how good their answers are
 
 
 class Instance:
@@ -71,6 +73,7 @@ class Instance:
         check_needs(options.name, executor.offers, *policies)
         self.clock, self.executor, self.sink, self.timing = clock, executor, sink, timing
         self.name, self.key, self.layers = options.name, options.key, executor.layers
+        self.variant = options.variant
         self.lanes = lanes_of(self.batching)
         self.several = sum(self.lanes.values()) > 1  # may more than one step be in flight?
         self.overlapped = max(self.lanes.values()) > 1

@@ -62,6 +62,8 @@ class Launcher:
         instance.busy += 1
         share = plan.shares.get(lane) if plan.shares else None
         leaps = plan.steady and self._leap and not view.draft.moves
+        if leaps and instance.several:  # two leaps at once would count on the same free blocks
+            leaps = instance.busy == 1 and sum(map(bool, plan.work.values())) == 1
         repeats = self._repeats(works, decodes) if leaps else 1
         step = Step(instance.steps, lane, works, repeats, share, self._keys[lane], decodes)
         flight = Flight(step)

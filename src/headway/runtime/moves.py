@@ -103,7 +103,8 @@ class Moves:
             handoff.last_token_ns,
         )
         sequence.output_ids = list(handoff.output_ids) or None
-        sequence.started_ns = request.arrival_ns if handoff.first_token_ns >= 0 else -1
+        sequence.started_ns, sequence.cached_tokens = handoff.started_ns, handoff.cached_tokens
+        sequence.preemptions = handoff.preemptions
         sequence.state = ENTERING
         instance.pool.grow(sequence, sequence.computed_tokens)
         self._start(IMPORT, sequence, peer)
@@ -123,8 +124,7 @@ class Moves:
         self.under_way -= 1
         instance.pool.end_lease(sequence)
         if transfer.kind == SWAP_IN:
-            self.host_held -= transfer.blocks
-            sequence.swapped = False
+            self.forget_host(sequence)  # done already if it ended on the way
         if sequence.state == FINISHED:
             if transfer.kind == SWAP_OUT:
                 self.host_held -= transfer.blocks
@@ -152,6 +152,9 @@ class Moves:
             len(sequence.blocks),
             sequence.first_token_ns,
             sequence.last_token_ns,
+            sequence.started_ns,
+            sequence.cached_tokens,
+            sequence.preemptions,
             tuple(sequence.output_ids or ()),
         )
         sequence.state = FINISHED

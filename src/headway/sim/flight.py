@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from headway.core.plan import LAYER, Step, StepResult
+from headway.core.plan import LAYER, STEP, Step, StepResult
 from headway.core.protocols import RESULT, Timer
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class Flight:
             self.landed_ns += ends[:count]
             self._since_ns, self._work = ends[count - 1], self._durations[count] * FULL_RATE
             del ends[:count], self._durations[:count]
-        self._work -= (now - self._since_ns) * self.rate
+        # Never negative: a step that is due, or overdue on a wall clock, ends now, not before, at any rate.
+        self._work = max(0, self._work - (now - self._since_ns) * self.rate)
         self._since_ns = now
 
     def settle(self) -> StepResult | None:
@@ -112,6 +113,9 @@ class Flight:
         """Stop at the next boundary."""
         if not self.rate:
             return  # still queued behind another step: it has no boundary to stop at
+        if boundary == STEP and self.rate == FULL_RATE:
+            self._stop_at_step()
+            return
         self._advance()
         if len(self._durations) > 1:
             del self._durations[1:], self._ends[1:]
@@ -120,6 +124,18 @@ class Flight:
             self.timer = self.owner.clock.call_at(self._ends[0], self.land, RESULT, self.step.key)
         if boundary == LAYER and not self.stop_layers and not self.landed_ns:
             self._stop_at_layer()
+
+    def _stop_at_step(self) -> None:
+        """At full rate nothing need be re-timed: the leap is cut after the repeat that is under way."""
+        ends, clock = self._ends, self.owner.clock
+        at = bisect_right(ends, clock.now_ns())
+        if at and ends[at - 1] == clock.now_ns() and not clock.passed(RESULT, self.step.key):
+            at -= 1
+        if at < len(ends) - 1:
+            del ends[at + 1 :], self._durations[at + 1 :]
+            if self.timer:
+                self.timer.cancel()
+            self.timer = clock.call_at(ends[at], self.land, RESULT, self.step.key)
 
     def _stop_at_layer(self) -> None:
         """Layers take equal parts of the step; one that has begun is finished."""

@@ -36,6 +36,7 @@ class Timed:
         self._lanes: dict[str, list[Flight]] = {}
         self._shares: dict[str, int] = {}
         self._link_free_ns = 0
+        self._emitted: dict[int, tuple[WorkDone, WorkDone]] = {}  # by repeats: went on, ended
 
     def execute(self, step: Step, on_done: Callable[[StepResult], None]) -> Flight:
         """Queue a step on its lane."""
@@ -113,10 +114,16 @@ class Timed:
 
     def _leapt(self, flight: Flight, repeats: int, *, last: bool) -> list[WorkDone]:
         layers = self.layers
-        same = WorkDone(layers, repeats, repeats)
-        ended = WorkDone(layers, repeats, repeats, ended=True)
+        known = self._emitted.get(repeats)
+        if known is None:
+            same = WorkDone(layers, repeats, repeats)
+            known = self._emitted[repeats] = (same, same._replace(ended=True))
+        same, ended = known
         stopped = flight.repeats_done if last else -1
-        done = [ended if left == stopped else same for left in flight.lefts]
+        if last and stopped in flight.lefts:
+            done = [ended if left == stopped else same for left in flight.lefts]
+        else:
+            done = [same] * len(flight.lefts)
         for n in range(len(flight.step.decodes), len(done)):
             if not flight.lefts[n]:
                 done[n] = WorkDone(layers, repeats * flight.step.work[n][1], 0)

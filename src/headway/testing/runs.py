@@ -13,7 +13,7 @@ from headway.core.protocols import ARRIVAL, Clock, Executor, Offer, TimingModel
 from headway.core.request import NS_PER_S, Request
 from headway.runtime import Fleet, Instance, InstanceOptions, LocalPort
 from headway.sim import Lengths, Timed
-from headway.sim.run import Policies, Simulation
+from headway.worlds import Policies, Simulation
 from headway.testing.audit import audit
 from headway.testing.log import Log
 from headway.testing.policy_refs import PolicyRef, maker

@@ -1,0 +1,5 @@
+"""Worlds put together: a clock, executors, instances behind ports, and a workload. So far the simulated one."""
+
+from headway.worlds.simulated import Policies, Simulation
+
+__all__ = ["Policies", "Simulation"]
