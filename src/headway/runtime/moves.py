@@ -58,7 +58,7 @@ class Moves:
         return self.host_held + leaving + len(sequence.blocks) <= self.host_blocks
 
     def forget_host(self, sequence: Sequence) -> None:
-        """A swapped-out sequence ended: its copy on the host is dropped."""
+        """A swapped-out sequence ended or is back: its copy on the host is dropped."""
         if sequence.swapped:
             self.host_held -= -(-sequence.computed_tokens // self._instance.pool.block_tokens)
             sequence.swapped = False

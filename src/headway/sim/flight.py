@@ -52,10 +52,15 @@ class Flight:
         self._since_ns = 0
         self._work = 0  # of the first of them, what is left at `_since_ns`
 
-    def begin(self, now_ns: int, durations: list[int]) -> None:
-        """The lane has reached this step."""
+    def begin(self, now_ns: int, durations: list[int], *, alone: bool) -> None:
+        """The lane has reached this step; `alone` on the device it runs at once, else `run_at` follows."""
         self._durations, self._since_ns = durations, now_ns
         self._work = durations[0] * FULL_RATE
+        if alone:
+            self.rate = FULL_RATE
+            self._ends = ends = list(accumulate(durations, initial=now_ns))
+            del ends[0]
+            self.timer = self.owner.clock.call_at(ends[-1], self.land, RESULT, self.step.key)
 
     def run_at(self, rate: int) -> None:
         """Go on at `rate` per mille of the device."""
@@ -69,17 +74,9 @@ class Flight:
         if self.timer:
             self.timer.cancel()
         rate, durations = self.rate, self._durations
-        if rate == FULL_RATE and self._work == durations[0] * FULL_RATE:
-            self._ends = list(accumulate(durations, initial=self._since_ns))
-            del self._ends[0]
-        elif rate == FULL_RATE:
-            first = self._since_ns - (-self._work // rate)
-            self._ends = list(accumulate(durations[1:], initial=first))
-        else:
-            first = self._since_ns - (-self._work // rate)
-            first = self._since_ns - (-self._work // rate)
-            rest = (-(-duration * FULL_RATE // rate) for duration in durations[1:])
-            self._ends = list(accumulate(rest, initial=first))
+        first = self._since_ns - (-self._work // rate)
+        rest = (-(-duration * FULL_RATE // rate) for duration in durations[1:])
+        self._ends = list(accumulate(rest, initial=first))
         self.timer = self.owner.clock.call_at(self._ends[-1], self.land, RESULT, self.step.key)
 
     def _advance(self) -> None:

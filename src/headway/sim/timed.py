@@ -40,7 +40,9 @@ class Timed:
 
     def execute(self, step: Step, on_done: Callable[[StepResult], None]) -> Flight:
         """Queue a step on its lane."""
-        queue = self._lanes.setdefault(step.lane, [])
+        queue = self._lanes.get(step.lane)
+        if queue is None:
+            queue = self._lanes[step.lane] = []
         if step.share is not None:
             self._shares[step.lane] = step.share
         flight = Flight(step, on_done, self)
@@ -66,10 +68,9 @@ class Timed:
             if len(lefts) > len(step.decodes):
                 lefts = [left for left in lefts if left]
             repeats = min(repeats, min(lefts, default=repeats))
-        flight.begin(self.clock.now_ns(), self.when.durations_ns(step, repeats))
-        if len(self._lanes) == 1:
-            flight.run_at(FULL_RATE)
-        else:
+        alone = len(self._lanes) == 1
+        flight.begin(self.clock.now_ns(), self.when.durations_ns(step, repeats), alone=alone)
+        if not alone:
             self._retime()
 
     def _lefts(self, step: Step) -> list[int]:
