@@ -68,7 +68,9 @@ class Pair:
 
 
 def requests(count: int) -> list[Request]:
-    return [Request(n, n * 30_000_000, 100 + 150 * (n % 5), 10 + 20 * (n % 4)) for n in range(count)]
+    return [
+        Request(n, n * 30_000_000, 100 + 150 * (n % 5), 10 + 20 * (n % 4)) for n in range(count)
+    ]
 
 
 times = st.integers(0, 2 * NS_PER_S)

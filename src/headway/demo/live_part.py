@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, Iterator, Sequence as Seq
+from collections.abc import Callable, Sequence as Seq
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from headway.api import simulate
 from headway.core import NS_PER_MS, Request, Sequence, Slo, Step, StepResult
-from headway.core.protocols import Offer
 from headway.demo.prompts import LONG, OPENINGS
 from headway.engine.gguf_file import GgufFile
 from headway.engine.vocabulary import Vocabulary
@@ -20,7 +19,7 @@ from headway.host import HostSpec, LiveFleet
 from headway.metrics import Recorder, summarise
 from headway.runtime import load_policy
 from headway.timing import Affine
-from headway.workload import Offered
+from headway.workload import Listed, Offered
 
 OUTPUT_TOKENS = 24
 GAP_NS = 900 * NS_PER_MS
@@ -28,22 +27,6 @@ SLO = Slo(name="demo", ttft_ns=2_000 * NS_PER_MS, tpot_ns=250 * NS_PER_MS)
 TOKEN_BUDGET = 128
 KV_BLOCKS = 512
 PROBE_SHORT, PROBE_TOKENS = 8, 8  # prompt and output tokens of a probe
-
-
-class Listed:
-    """A workload that is a list."""
-
-    def __init__(self, requests: Seq[Request]) -> None:
-        self._requests = requests
-
-    def offers(self) -> Iterator[Offer]:
-        """Each with the length it will have: the live run ignores end-of-sequence tokens."""
-        return iter([Offered(request, request.max_tokens) for request in self._requests])
-
-    def on_end(self, request: Request, outcome: str, now_ns: int) -> Seq[Offer]:
-        """Nothing follows."""
-        del request, outcome, now_ns
-        return ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +123,7 @@ class _Gaps:
 def forecast(requests: Seq[Request], timing: Affine) -> dict[str, Any]:
     """What the simulator expects of these requests."""
     return simulate(
-        workload=Listed(requests),
+        workload=Listed(Offered(request, request.max_tokens) for request in requests),
         timing=timing,
         model="gemma-3-270m",
         gpu="cpu",

@@ -50,10 +50,13 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     slo: Slo
     tenant: str
     session: int | None
+    workflow: int | None
+    quality_floor: float | None
     stages: tuple[Stage, ...]
     prefix: tuple[PrefixExtent, ...]
     next_extent: int | None
     prompt_ids: tuple[int, ...] | None
+    supersedes: int | None
 
     @classmethod
     def of(cls, request: Request) -> Submit:

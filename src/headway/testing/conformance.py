@@ -78,9 +78,7 @@ def _check_batching(workload: SmallWorkload, setup: Setup, *, may_wait: bool) ->
         _same(run, stepped, "it says steady but is not: leaping changes the times of tokens")
 
 
-def check_ordering(
-    policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True
-) -> None:
+def check_ordering(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
     """Keys are total, pure and, unless `dynamic`, constant; then as part of an instance."""
     base = Setup("sarathi", lambda: _CheckedOrdering(maker("ordering", policy)()), recorded=True)
     for memory in ("recompute", "swap"):
@@ -93,9 +91,7 @@ def check_ordering(
 
 def check_memory(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
     """Chooses among its candidates, each once, in a known way; everything ends under pressure."""
-    base = Setup(
-        "sarathi", memory=lambda: _CheckedMemory(maker("memory", policy)()), recorded=True
-    )
+    base = Setup("sarathi", memory=lambda: _CheckedMemory(maker("memory", policy)()), recorded=True)
     for batching in ("sarathi", "prefill_first"):
         for workload, setup in _pairs(replace(base, batching=batching), seeds):
             for host_blocks in (None, 20):
@@ -116,13 +112,9 @@ def check_routing(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool
     _check_fleet(base, policy, seeds, live=live)
 
 
-def check_admission(
-    policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True
-) -> None:
+def check_admission(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
     """Accepts or gives a reason, changes nothing it is shown, and decides the same with equal seeds."""
-    base = Setup(
-        admission=lambda: _CheckedAdmission(maker("admission", policy)()), instances=2
-    )
+    base = Setup(admission=lambda: _CheckedAdmission(maker("admission", policy)()), instances=2)
     _check_fleet(base, policy, seeds, live=live)
 
 

@@ -101,7 +101,9 @@ class Recording:
         self.policy = policy
         self.calls: list[Call] = []
         self.instance: Instance
-        self.idle_plans = 0  # plans without work although something could run and nothing was in flight
+        self.idle_plans = (
+            0  # plans without work although something could run and nothing was in flight
+        )
         if hasattr(policy, "on_event"):
             self.on_event: Callable[[InstanceView], dict[str, str]] = self._on_event
 
@@ -259,7 +261,9 @@ class _Books:
         if index:
             self.pool._fresh += index.evictable_blocks
         self.flights = {
-            lane: [SimpleNamespace(step=SimpleNamespace(work=self._unpack(works))) for works in all_]
+            lane: [
+                SimpleNamespace(step=SimpleNamespace(work=self._unpack(works))) for works in all_
+            ]
             for lane, all_ in shot.flights.items()
         }
         rng = Random()

@@ -102,7 +102,9 @@ class Run:
         missing, unasked = set(self.offered) - set(ends), set(ends) - set(self.offered)
         assert not missing, f"requests without an end: {sorted(missing)[:5]}"
         assert not unasked, f"ends of requests that nobody sent: {sorted(unasked)[:5]}"
-        assert not self.fleet.view.in_flight, f"{self.fleet.view.in_flight} requests still in flight"
+        assert not self.fleet.view.in_flight, (
+            f"{self.fleet.view.in_flight} requests still in flight"
+        )
         for request_id, offer in self.offered.items():
             if ends[request_id] == FINISHED_OK:
                 due = max(1, min(offer.output_tokens, offer.request.max_tokens))

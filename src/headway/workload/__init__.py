@@ -10,6 +10,7 @@ from headway.workload.describe import Description, describe
 from headway.workload.jsonl import write_trace
 from headway.workload.labels import SloClasses, Tenants
 from headway.workload.lengths import Distribution, Empirical, Fixed, LogNormal, Uniform, Zipf
+from headway.workload.listed import Listed
 from headway.workload.merged import Merged
 from headway.workload.modulated import CONVERSATION_DAY, Bursts, Diurnal
 from headway.workload.offered import DEFAULT_MAX_TOKENS, Offered
@@ -34,6 +35,7 @@ __all__ = [
     "Fixed",
     "Gamma",
     "Independent",
+    "Listed",
     "LogNormal",
     "Merged",
     "Offered",
