@@ -1,5 +1,6 @@
-"""A child of sim_speed.py: many instances behind `two_choices`, on one core. Usage: _big_fleet.py REQUESTS INSTANCES
+"""A child of sim_speed.py: many instances behind `two_choices`, on one core.
 
+Usage: python bench/_big_fleet.py REQUESTS INSTANCES
 A process of its own, so that its peak memory is its own. Prints one JSON object.
 """
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).parents[1]
+AT_LEAST, AT_MOST = "≥", "≤"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Row:
     measured: float
     unit: str
     target: float | None
-    more_is_better: bool
+    bound: str  # AT_LEAST or AT_MOST
     how: str  # what was measured, by which clock, of how many samples
     wall: float | None = None  # the same by the wall clock, where `measured` is by CPU time
     samples: list[float] = field(default_factory=list)
@@ -45,7 +46,7 @@ class Row:
         if not self.target or not self.measured:
             return None
         share = self.measured / self.target
-        return share if self.more_is_better else 1 / share
+        return share if self.bound == AT_LEAST else 1 / share
 
     @property
     def met(self) -> bool | None:
@@ -68,8 +69,21 @@ def machine() -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
+        "reference_ms": reference_ms(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
     }
+
+
+def reference_ms() -> float:
+    """CPU milliseconds of a fixed bit of plain Python: how fast this machine is just now."""
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        table: dict[int, list[int]] = {}
+        for number in range(200_000):
+            table.setdefault(number % 9973, []).append(number)
+        times.append(time.process_time() - began)
+    return round(1000 * min(times), 1)
 
 
 def timed(work: Callable[[], object]) -> Sample:
@@ -109,23 +123,19 @@ def rates(
     by_wall = median(requests / sample.wall_s for sample in samples)
     how = f"median of {len(samples)}, best {max(by_cpu):,.0f}, of {requests:,} requests"
     how = f"{how}; {more}" if more else how
-    return Row(name, median(by_cpu), "requests/s", target, True, how, by_wall, by_cpu)
+    return Row(name, median(by_cpu), "requests/s", target, AT_LEAST, how, by_wall, by_cpu)
 
 
 def table(rows: Seq[Row]) -> str:
     """Rows as text: measured, target, ratio, verdict; then how each was measured."""
-    lines = [f"{'':34}{'measured':>16}{'by wall':>10}{'target':>12}{'ratio':>8}  met"]
+    lines = [f"{'':34}{'measured':>18}{'by wall':>10}{'target':>12}{'ratio':>8}  met"]
     for row in rows:
-        bound = (
-            ""
-            if row.target is None
-            else f"{'≥' if row.more_is_better else '≤'} {_short(row.target)}"
-        )
+        bound = "" if row.target is None else f"{row.bound} {_short(row.target)}"
         wall = "" if row.wall is None else _short(row.wall)
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         met = {True: "yes", False: "NO", None: ""}[row.met]
         number = f"{_short(row.measured)} {row.unit}".strip()
-        lines.append(f"{row.name:34}{number:>16}{wall:>10}{bound:>12}{ratio:>8}  {met}")
+        lines.append(f"{row.name:34}{number:>18}{wall:>10}{bound:>12}{ratio:>8}  {met}")
         lines.append(f"    {row.how}")
     return "\n".join(lines)
 
@@ -137,4 +147,4 @@ def write_json(path: str, facts: dict[str, object], rows: Seq[Row]) -> None:
 
 
 def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

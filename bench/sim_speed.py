@@ -19,9 +19,21 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from _measuring import ROOT, Row, Sample, child, machine, rates, say, table, timed, write_json
-
 import headway
+from _measuring import (
+    AT_LEAST,
+    AT_MOST,
+    ROOT,
+    Row,
+    Sample,
+    child,
+    machine,
+    rates,
+    say,
+    table,
+    timed,
+    write_json,
+)
 from headway.api import Parts, Scenario, assemble
 from headway.metrics import summarise
 from headway.workload import mooncake_like
@@ -31,12 +43,14 @@ MOONCAKE_RPS = 0.85  # per instance: near what one H100 holds of such prompts
 Plan = tuple[str, int, Callable[[], object]]  # name, requests, work
 
 PEERS = """\
-Published, not measured here (other machines and other years; none of these installs from a package index):
+Published, not measured here:
     Vidur            1 instance    820 requests/s, after a start of 12 s, with 3.7 GB resident
     BLIS             1 instance    950 requests/s
     BLIS            16 instances   169 requests/s, prefix-aware routing
     DistServe-sim    1P + 1D     1,450 requests/s, affine step times
-  Source: our own study of 2026-11-21 on two shared cores, CPU time, 1,000 requests (BLIS on 16 instances: 20,000)."""
+  Source: our study of 2026-11-21, two shared cores, CPU time, 1,000 requests (BLIS on 16 instances: 20,000).
+  Vidur 0.0.26 installs from PyPI, but its wheel has no step-time tables: it fetches them from Hugging Face when it
+  starts. AISimulate 0.13.0 is a stub there that fetches its wheel from NVIDIA. The others are on no package index."""
 
 
 def single(trace: str | None) -> dict[str, Any]:
@@ -69,8 +83,14 @@ def described(options: dict[str, Any]) -> str:
 
 
 def bare(requests: int, seed: int) -> None:
-    """Simulate and summarise conversations on one instance; assembled beforehand would be the same."""
+    """Conversations on one instance, from scenario to summary."""
     headway.simulate(batching="prefill_first", requests=requests, seed=seed)
+
+
+def several(times: int) -> None:
+    """Short runs, each of other requests."""
+    for seed in range(times):
+        bare(1000, seed)
 
 
 def alternate(plans: list[Plan], rounds: int, each: dict[str, int]) -> dict[str, list[Sample]]:
@@ -106,7 +126,7 @@ def throughput(names: set[str], trace: str | None, *, quick: bool) -> list[Row]:
     if "scaling" in names:
         long, times = (20_000, 5) if quick else (100_000, 20)
         many, one = f"1 run of {long // 1000}k", f"{times} runs of 1k"
-        plans.append((one, 1000 * times, lambda: [bare(1000, seed) for seed in range(times)]))
+        plans.append((one, 1000 * times, partial(several, times)))
         plans.append((many, long, partial(bare, long, 0)))
     if not plans:
         return []
@@ -135,7 +155,7 @@ def scaled(long: Plan, short: Plan, taken: dict[str, list[Sample]]) -> Row:
         f"median of {len(shares)} pairs; conversation_like at 5.53/s, one instance"
     )
     return Row(
-        "speed at length over speed at 1k", median(shares), "×", 0.9, True, how, None, shares
+        "speed at length over speed at 1k", median(shares), "×", 0.9, AT_LEAST, how, None, shares
     )
 
 
@@ -152,8 +172,8 @@ def startup(trace: str | None, *, quick: bool) -> list[Row]:
     cpu = median(s.cpu_s for s in samples)
     how = f"headway simulate --requests 1000 --json -: median wall of {len(samples)}, best {min(walls):.2f}"
     return [
-        Row("process start to result", median(walls), "s", 1.5, False, f"{how}, CPU {cpu:.2f} s", None, walls),
-        Row("... peak memory", max(memory), "MB", 300, False, "largest of the same runs", None, memory),
+        Row("process start to result", median(walls), "s", 1.5, AT_MOST, f"{how}, CPU {cpu:.2f} s", None, walls),
+        Row("... peak memory", max(memory), "MB", 300, AT_MOST, "largest of the same runs", None, memory),
     ]  # fmt: skip
 
 
@@ -172,8 +192,8 @@ def fleet(*, quick: bool) -> list[Row]:
     )
     more = "target is 5 minutes for a million, in proportion" if quick else "peak of that process"
     return [
-        Row(name, sample.cpu_s, "s", limit, False, how, sample.wall_s, [sample.cpu_s]),
-        Row("... peak memory", sample.rss_mb, "MB", 2048, False, more, None, [sample.rss_mb]),
+        Row(name, sample.cpu_s, "s", limit, AT_MOST, how, sample.wall_s, [sample.cpu_s]),
+        Row("... peak memory", sample.rss_mb, "MB", 2048, AT_MOST, more, None, [sample.rss_mb]),
     ]
 
 
@@ -192,8 +212,8 @@ def cli() -> list[Row]:
         f"import headway loads {' and '.join(pulled) if pulled else 'neither'} (of numpy, torch)"
     )
     return [
-        Row("headway --help", median(walls), "s", 0.15, False, how, None, walls),
-        Row("import headway stays light", float(not pulled), "", 1.0, True, names),
+        Row("headway --help", median(walls), "s", 0.15, AT_MOST, how, None, walls),
+        Row("import headway stays light", float(not pulled), "", 1.0, AT_LEAST, names),
     ]
 
 
@@ -220,7 +240,8 @@ def main() -> int:
     asked = parser.parse_args()
     before = machine()
     rows = measured(set(asked.only), asked.trace, quick=asked.quick)
-    facts = before | {"load_average_after": machine()["load_average"], "quick": asked.quick}
+    after = {f"{name}_after": machine()[name] for name in ("load_average", "reference_ms")}
+    facts = before | after | {"quick": asked.quick}
     print(f"headway {headway.__version__} simulator, {'quick ' if asked.quick else ''}run")
     print("; ".join(f"{name}: {value}" for name, value in facts.items()) + "\n")
     if rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from headway.clocks import WallClock
@@ -28,8 +29,12 @@ def on_loop(body: Callable[[WallClock, asyncio.Future[T]], None], speedup: float
 def test_calls_run_in_order_of_time_and_never_early() -> None:
     def body(clock: WallClock, answer: asyncio.Future[list[tuple[int, int]]]) -> None:
         log: list[tuple[int, int]] = []
+
+        def note(due_ns: int) -> None:
+            log.append((due_ns, clock.now_ns()))
+
         for due_ns in (30_000_000, 10_000_000, 20_000_000):
-            clock.call_at(due_ns, lambda due=due_ns: log.append((due, clock.now_ns())), RESULT)
+            clock.call_at(due_ns, partial(note, due_ns), RESULT)
         clock.call_at(40_000_000, lambda: answer.set_result(log))
 
     log = on_loop(body)

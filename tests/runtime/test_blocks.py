@@ -161,7 +161,8 @@ def test_the_next_turn_continues_prompt_and_output() -> None:
     pool = BlockPool(40, SIZE, index=PrefixIndex())
     finished(pool, request(1, 0, 1, "", 4), 20)
     turn = Request(2, 0, 30, 4, prefix=((0, 8), (1001, 12)))
-    (first, second) = pool.index.match(turn, SIZE) if pool.index else ()
+    assert pool.index is not None
+    first, second = pool.index.match(turn, SIZE)
     assert (first.end_blocks, second.end_blocks) == (2, 5)
 
 

@@ -23,6 +23,7 @@ from headway.policies.routing.least_work import LeastWork
 from headway.runtime import Fleet, Instance, InstanceOptions, LocalPort
 from headway.sim import Lengths, Timed
 from headway.testing import FakePort, Log, Setup, SmallWorkload, StepTimes, run_sim, small_workload
+from headway.workload import Offered
 
 
 class Remote:
@@ -103,7 +104,7 @@ def test_lossy_ports_in_real_time() -> None:
         drained = asyncio.Event()
         clock.call_at(4 * NS_PER_S, lambda: remote.fleet.drain(drained.set))
         await asyncio.wait_for(drained.wait(), 30)
-        while len(remote.ends) < 30:
+        while len(remote.ends) < 30:  # noqa: ASYNC110 - on their way over the network
             await asyncio.sleep(0.01)
         return remote
 
@@ -121,14 +122,10 @@ def test_admission_that_refuses_says_why_once() -> None:
 def test_a_request_that_supersedes_another_ends_it() -> None:
     first = Request(0, 0, 100, 500)
     second = Request(1, 100_000_000, 100, 5, supersedes=0)
-    run = run_sim(SmallWorkload(tuple(map(_offer, (first, second)))))
+    run = run_sim(SmallWorkload((Offered(first, 500), Offered(second, 5))))
     run.conserved()
     assert run.log.ends == {0: "aborted", 1: "finished"}
     assert run.log.ends_ns[0] == 100_000_000
-
-
-def _offer(request: Request) -> object:
-    return type("Offer", (), {"request": request, "output_tokens": request.max_tokens})()
 
 
 def test_an_instance_that_stopped_gets_no_more_requests() -> None:
@@ -164,7 +161,7 @@ def test_reports_that_overtake_each_other_do_not_go_back_in_time() -> None:
 
 def test_unknown_measure_of_load_is_refused_by_name() -> None:
     remote = Remote(VirtualClock(), loss=0.0, repeat=0.0, seed=1)
-    with pytest.raises(OptionError, match="'colour'.*requests or prompt_tokens"):
+    with pytest.raises(OptionError, match=r"'colour'.*requests or prompt_tokens"):
         remote.fleet.view.load("i1", "colour")
 
 

@@ -49,7 +49,7 @@ def test_a_class_of_a_module_and_a_file_load_alike(tmp_path: Path) -> None:
     assert set(sys.path) == before
     with pytest.raises(UnknownNameError, match="has no plan"):
         policy_class("batching", f"{file}:Mine")
-    with pytest.raises(UnknownNameError, match="'Mien'.*Mine"):
+    with pytest.raises(UnknownNameError, match=r"'Mien'.*Mine"):
         policy_class("admission", f"{file}:Mien")
 
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from headway.policies.batching.splitfuse import Splitfuse
+
 from headway.testing import Setup, StepTimes, run_sim, small_workload
+from headway.testing.policy_refs import PolicyRef
 from headway.timing import Recorded, Recorder
 
 TOYS = Path(__file__).parents[1] / "conformance" / "toys"
-
-
-class Playback(Recorded):
-    """Recorded durations, and a model's predictions."""
-
-    def chunk_time_ns(self, tokens: int, context_tokens: int) -> int:
-        return StepTimes().chunk_time_ns(tokens, context_tokens)
-
-
-class Recording(Recorder):
-    def chunk_time_ns(self, tokens: int, context_tokens: int) -> int:
-        return StepTimes().chunk_time_ns(tokens, context_tokens)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +21,7 @@ class Recording(Recorder):
     [
         "sarathi",
         "prefill_first",
-        "splitfuse",
+        partial(Splitfuse, 512),  # a recording predicts nothing
         TOYS / "overlap.py",
         TOYS / "speculative.py",
         TOYS / "half_layers.py",
@@ -37,12 +29,12 @@ class Recording(Recorder):
     ],
     ids=str,
 )
-def test_scripted_executor_repeats_the_simulators_timeline(batching: str | Path) -> None:
+def test_scripted_executor_repeats_the_simulators_timeline(batching: PolicyRef) -> None:
     workload = small_workload(5, 40, 10.0, abort_share=0.1, prefixes=True)
-    recording = Recording(StepTimes())
+    recording = Recorder(StepTimes())
     setup = Setup(batching, memory="swap", blocks=170, leap=False, timing=recording)
     timed = run_sim(workload, setup)
-    playback = Playback(recording.steps_ns, recording.transfers_ns, layers=recording.layers)
+    playback = Recorded(recording.steps_ns, recording.transfers_ns, layers=recording.layers)
     scripted = run_sim(
         workload, Setup(batching, memory="swap", blocks=170, leap=False, timing=playback)
     )

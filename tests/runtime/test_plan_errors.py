@@ -17,11 +17,11 @@ from headway.testing import Run, Setup, run_sim, small_workload
 Plan = Callable[[InstanceView], StepPlan]
 
 
-def idle(view: InstanceView) -> StepPlan:
+def idle(_: InstanceView) -> StepPlan:
     return StepPlan()
 
 
-def raises(view: InstanceView) -> StepPlan:
+def raises(_: InstanceView) -> StepPlan:
     raise ZeroDivisionError("a bug")
 
 
@@ -74,7 +74,7 @@ def works_on_shed(view: InstanceView) -> StepPlan:
     return StepPlan({"main": view.take_prefills(tokens=100)}, shed=[view.waiting[0]])
 
 
-def not_a_plan(view: InstanceView) -> StepPlan:
+def not_a_plan(_: InstanceView) -> StepPlan:
     return None  # type: ignore[return-value]
 
 

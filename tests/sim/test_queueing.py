@@ -26,7 +26,7 @@ def exponential(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.maximum(1, rng.exponential(SERVICE_NS, count).astype(np.int64))
 
 
-def constant(rng: np.random.Generator, count: int) -> np.ndarray:
+def constant(_: np.random.Generator, count: int) -> np.ndarray:
     return np.full(count, SERVICE_NS)
 
 

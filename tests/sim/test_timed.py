@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
+from functools import partial
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -22,6 +23,7 @@ from headway.core.plan import (
 )
 from headway.core.protocols import LEAPS
 from headway.sim import Lengths, Timed
+from headway.sim.flight import Flight
 from headway.sim.outcomes import accepted
 from headway.testing import StepTimes
 from headway.timing import Recorded
@@ -37,10 +39,10 @@ class Bench:
         self.results: dict[str, list[StepResult]] = {}
         self.lengths = Lengths({}, LAYERS)
         when = Recorded(durations_ns, (100, 200, 300), layers=LAYERS)
-        self.executor = Timed(self.clock, when, self.lengths)  # type: ignore[arg-type]
+        self.executor = Timed(self.clock, when, self.lengths)
 
     def run(self, lane: str = "main", *, share: int | None = None, key: int = 0, repeats: int = 1,
-            works: Seq[Work] | None = None) -> object:  # fmt: skip
+            works: Seq[Work] | None = None) -> Flight:  # fmt: skip
         works = works or [Work(Sequence(Request(0, 0, 10, 10)), 10)]
         step = Step(0, lane, works, repeats, share, key)
         done = self.results.setdefault(lane, [])
@@ -99,17 +101,20 @@ def test_looking_at_a_step_changes_nothing(
 
     def ends(looks: list[int]) -> list[list[int]]:
         bench = Bench(*(duration for _, duration, _ in steps))
-        handles: list[object] = []
+        handles: list[Flight] = []
+
+        def start(n: int, share: int) -> None:
+            handles.append(bench.run(f"l{n}", share=share, key=n))
+
+        def look() -> None:
+            for handle in handles:
+                if handle.rate and handle.timer:
+                    handle._advance()
+
         for n, (at, _, share) in enumerate(steps):
-            lane = f"l{n}"
-            bench.clock.call_at(
-                at, lambda l=lane, s=share, n=n: handles.append(bench.run(l, share=s, key=n))
-            )
+            bench.clock.call_at(at, partial(start, n, share))
         for at in looks:
-            bench.clock.call_at(
-                at,
-                lambda: [h.settle() or h._advance() for h in handles if h.rate and h.timer],  # type: ignore[attr-defined,func-returns-value]
-            )
+            bench.clock.call_at(at, look)
         bench.clock.run()
         return [bench.ends(f"l{n}") for n in range(len(steps))]
 
@@ -119,7 +124,7 @@ def test_looking_at_a_step_changes_nothing(
 def test_an_interrupt_at_a_layer_ends_with_the_layer_under_way() -> None:
     bench = Bench(800)
     handle = bench.run()
-    bench.clock.call_at(250, lambda: handle.interrupt(LAYER))  # type: ignore[attr-defined]
+    bench.clock.call_at(250, lambda: handle.interrupt(LAYER))
     bench.clock.run()
     (result,) = bench.results["main"]
     assert (result.status, list(result.ends_ns)) == (INTERRUPTED, [300])
@@ -131,7 +136,7 @@ def test_an_interrupt_that_comes_to_nothing(boundary: str, at: int) -> None:
     """A step ends at the step's end anyway, and in its last layer there is no boundary left."""
     bench = Bench(800)
     handle = bench.run()
-    bench.clock.call_at(at, lambda: handle.interrupt(boundary))  # type: ignore[attr-defined]
+    bench.clock.call_at(at, lambda: handle.interrupt(boundary))
     bench.clock.run()
     (result,) = bench.results["main"]
     assert (result.status, list(result.ends_ns)) == (DONE, [800])
@@ -145,8 +150,8 @@ def test_a_leap_hands_over_what_landed_and_ends_at_the_next_boundary() -> None:
     landed: list[StepResult | None] = []
 
     def look() -> None:
-        landed.append(handle.settle())  # type: ignore[attr-defined]
-        handle.interrupt(STEP)  # type: ignore[attr-defined]
+        landed.append(handle.settle())
+        handle.interrupt(STEP)
 
     bench.clock.call_at(350, look)
     bench.clock.run()

@@ -92,6 +92,11 @@ class LiveFleet:
         finally:
             await self._port.close()
 
+    @property
+    def host_pid(self) -> int:
+        """The host's process."""
+        return self._port.pid
+
     async def run(
         self,
         requests: Seq[Request],

@@ -61,6 +61,12 @@ class ProcessPort:
         self._reading = asyncio.create_task(self._read(reader))
         return answer
 
+    @property
+    def pid(self) -> int:
+        """The host's process id, once it was started."""
+        assert self._process is not None, "start() comes first"
+        return self._process.pid
+
     async def close(self) -> None:
         """End the process now if it has not ended by itself."""
         if self._reading:
@@ -105,7 +111,10 @@ class ProcessPort:
         reply("this host takes no sequences over")
 
     def drain(self, on_drained: Callable[[], None]) -> None:
-        """Send; the process ends after its last sequence."""
+        """Send; the process ends after its last sequence. A dead one has nothing left to drain."""
+        if self._dead:
+            on_drained()
+            return
         self._drained = on_drained
         self._send(frames.Drain())
 
@@ -125,6 +134,7 @@ class ProcessPort:
         for sequence in list(self._sequences.values()):
             self._end(sequence, f"{FAILED_STEP}: {self._dead}", sequence.last_token_ns)
         self._watch(Report(1 << 62, 0, 0, 0, 0, 0, self._dead))
+        self._drained()
 
     def _hear(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Tokens):

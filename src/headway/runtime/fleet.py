@@ -61,7 +61,7 @@ class Fleet:
             if why_not is not None:
                 return "", why_not
             if not self.view.instances:
-                return "", "every instance has stopped"
+                return "", f"every instance has stopped: {self.view.stopped or 'no reason given'}"
             policy = self.routing
             return self._route(request), None
         except HeadwayError as error:

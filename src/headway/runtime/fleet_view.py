@@ -31,6 +31,7 @@ class LiveFleetView:
         self._loads = {measure: array("q", bytes(8 * len(self._all))) for measure in MEASURES}
         self._reports = {name: Report(0, 0, 0, 0, 0, 0) for name in instances}
         self.in_flight = 0
+        self.stopped = ""  # why the last instance that stopped did so
         self._stream_tokens = 0
         self._stream_context = 0
         self._periods: dict[int, int] = {}
@@ -76,6 +77,7 @@ class LiveFleetView:
         if report.time_ns >= self._reports[instance].time_ns:
             self._reports[instance] = report
             if report.stopped:
+                self.stopped = report.stopped
                 self.remove(instance)
 
     def sent(self, instance: str, request: Request) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headway.core.fleet import Handoff
-from headway.core.plan import EXPORT, IMPORT, SWAP_IN, SWAP_OUT, Transfer
+from headway.core.plan import EXPORT, IMPORT, SWAP_IN, SWAP_OUT, StepPlan, Transfer
 from headway.core.request import Request
 from headway.core.sequence import ENTERING, FINISHED, LEAVING, RUNNING, WAITING, Sequence
 
@@ -26,12 +26,15 @@ class Moves:
         self.host_held = 0
         self.exports: dict[int, tuple[str, Callable[[Handoff | None], None]]] = {}
 
-    def carry_out(self) -> None:
+    def carry_out(self, plan: StepPlan) -> None:
         """Do what the plan's draft recorded. Order matters: room is made before it is used."""
         draft, instance = self._instance.view.draft, self._instance
         pool, queues = instance.pool, instance.queues
-        for sequence, nodes in draft.matches.items():
-            pool.start(sequence, nodes)
+        if draft.matches:
+            planned = {work[0] for works in plan.work.values() for work in works}
+            for sequence, nodes in draft.matches.items():
+                if sequence in planned:  # not: taken, and left out of the plan after all
+                    pool.start(sequence, nodes)
         for sequence in draft.preempted:
             queues.remove(sequence)
             sequence.computed_tokens, sequence.partial = 0, None
@@ -42,7 +45,7 @@ class Moves:
             queues.remove(sequence)
             sequence.state, sequence.partial = LEAVING, None
             sequence.preemptions += 1
-            self.host_held += len(sequence.blocks)
+            self.host_held += self._filled(sequence)
             self._start(SWAP_OUT, sequence)
         for sequence in draft.swapped_in:
             queues.remove(sequence)
@@ -60,8 +63,12 @@ class Moves:
     def forget_host(self, sequence: Sequence) -> None:
         """A swapped-out sequence ended or is back: its copy on the host is dropped."""
         if sequence.swapped:
-            self.host_held -= -(-sequence.computed_tokens // self._instance.pool.block_tokens)
+            self.host_held -= self._filled(sequence)
             sequence.swapped = False
+
+    def _filled(self, sequence: Sequence) -> int:
+        """Blocks that hold KV: drafts that were not accepted leave one behind that holds none."""
+        return -(-sequence.computed_tokens // self._instance.pool.block_tokens)
 
     def export_to(
         self, sequence: Sequence, peer: str, on_ready: Callable[[Handoff | None], None]
@@ -115,7 +122,7 @@ class Moves:
         self.under_way += 1
         sequence.leases += 1
         key = (self._instance.key << 32) + self._ids
-        transfer = Transfer(key, kind, sequence, len(sequence.blocks), peer)
+        transfer = Transfer(key, kind, sequence, self._filled(sequence), peer)
         self._instance.executor.transfer(transfer, partial(self._instance.transfer_done, transfer))
 
     def landed(self, transfer: Transfer) -> None:

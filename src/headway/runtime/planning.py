@@ -55,7 +55,7 @@ class Planning:
                 instance.finish(sequence, SHED)
             draft = instance.view.draft
             if draft.taken or draft.moves:
-                instance.moves.carry_out()
+                instance.moves.carry_out(plan)
             if plan.wake_at_ns is not None or self._alarm:
                 self._arm(plan.wake_at_ns)
             launched = False

@@ -122,10 +122,10 @@ class PrefixIndex:
         for extent_hash, end in extents:
             node = nodes.get(extent_hash)
             if node is None:
-                end = end if end > start else start
-                node = PrefixNode(tenant, extent_hash, blocks[start:end], end)
+                reached = end if end > start else start
+                node = PrefixNode(tenant, extent_hash, blocks[start:reached], reached)
                 nodes[extent_hash] = node
-                self.held_blocks += end - start
+                self.held_blocks += reached - start
             elif node.end_blocks - len(node.blocks) != start or node.end_blocks > len(blocks):
                 break  # the same hash names other tokens
             else:

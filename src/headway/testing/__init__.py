@@ -1,6 +1,6 @@
 """What headway's own tests use, for yours: small workloads, runs in two worlds, audits, policy conformance.
 
-Imports neither torch nor hypothesis: `testing.tiny_model` and `testing.strategies` do.
+Imports neither torch nor hypothesis: `testing.tiny_model`, `testing.tiny_files` and `testing.strategies` do.
 """
 
 from headway.testing.audit import audit

@@ -4,6 +4,8 @@ A snapshot holds the books a view reads, copied: sequences' fields, queues, what
 cached extents that anybody could start on. Policies without hidden inputs cannot tell it from the instance.
 """
 
+# ruff: noqa: SLF001 - books are rebuilt from the inside.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence as Seq

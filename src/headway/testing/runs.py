@@ -13,16 +13,18 @@ from headway.core.protocols import ARRIVAL, Clock, Executor, Offer, TimingModel
 from headway.core.request import NS_PER_S, Request
 from headway.runtime import Fleet, Instance, InstanceOptions, LocalPort
 from headway.sim import Lengths, Timed
-from headway.worlds import Policies, Simulation
 from headway.testing.audit import audit
 from headway.testing.log import Log
 from headway.testing.policy_refs import PolicyRef, maker
 from headway.testing.replay import Recording
 from headway.testing.small_workload import SmallWorkload
 from headway.testing.step_times import StepTimes
+from headway.worlds import Policies, Simulation
 
 MakeExecutor = Callable[[Clock, Lengths], Executor]
 """(clock, true lengths) -> an executor for one instance."""
+
+OnStart = Callable[[Fleet, Clock], None]
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,16 @@ def run_live(
     executor: MakeExecutor | None = None,
     speedup: float = 1.0,
     timeout_s: float = 60,
+    on_start: OnStart | None = None,
 ) -> Run:
     """Run in real time, `speedup` times as fast; None as executor computes nothing (`sim.Timed`).
+
+    `on_start(fleet, clock)` may schedule what a workload cannot: migrations, for example.
 
     Raises:
         TimeoutError: requests are left after `timeout_s`.
     """
-    return asyncio.run(_live(workload, setup or Setup(), executor, speedup, timeout_s))
+    return asyncio.run(_live(workload, setup or Setup(), executor, speedup, timeout_s, on_start))
 
 
 async def _live(
@@ -160,6 +165,7 @@ async def _live(
     executor: MakeExecutor | None,
     speedup: float,
     timeout_s: float,
+    on_start: OnStart | None,
 ) -> Run:
     clock = WallClock(asyncio.get_running_loop(), speedup=speedup)
     log, recordings = Log(audited=setup.audited), list[Recording]()
@@ -170,6 +176,8 @@ async def _live(
         clock.call_at(time_ns, partial(live.fleet.abort, request_id))
     for offer in list(tracked.offers()):
         _offer(clock, live, offer)
+    if on_start:
+        on_start(live.fleet, clock)
     try:
         if tracked.offered:
             await asyncio.wait_for(over.wait(), timeout_s)

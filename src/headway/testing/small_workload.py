@@ -26,7 +26,7 @@ class SmallWorkload:
 
     def offers(self) -> Iterator[Offered]:
         """All first turns, in order of arrival."""
-        return iter(self.requests)
+        return iter(sorted(self.requests, key=lambda o: (o.request.arrival_ns, o.request.id)))
 
     def on_end(self, request: Request, outcome: str, now_ns: int) -> Seq[Offered]:
         """The next turn of a conversation, 50 ms later: it continues prompt and output together."""
