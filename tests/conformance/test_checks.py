@@ -158,7 +158,7 @@ class Drifting(LeastWork):
     first: int = field(default_factory=lambda: next(_calls))
 
     def route(self, request: Request, view: FleetView) -> str:
-        return view.instances[(self.first + request.id) % 3]
+        return view.instances[0 if (self.first + request.id) % 3 else 1]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,16 @@ def test_a_routing_policy_that_breaks_a_promise_is_told_which(
 class Silent:
     def admit(self, request: Request, view: FleetView) -> str | None:
         return "" if request.id % 2 else None
+
+
+class Raising(LeastWork):
+    def route(self, request: Request, view: FleetView) -> str:
+        raise LookupError("no map")
+
+
+def test_a_fleet_policy_that_raises_is_overheard_by_nobody() -> None:
+    with pytest.raises(AssertionError, match=r"Raising: route\(\) raised LookupError: no map"):
+        check_routing(Raising, live=False)
 
 
 def test_an_admission_policy_must_give_reasons() -> None:

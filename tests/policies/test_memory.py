@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from headway.core import Request, Sequence
@@ -60,3 +62,12 @@ def test_swap_drops_a_prompt_that_is_not_decoding_yet() -> None:
     prompt = Sequence(Request(0, 0, 100, 5))
     prompt.blocks = [1, 2]
     assert list(Swap().victims(None, 1, [prompt])) == [(prompt, "recompute")]  # type: ignore[arg-type]
+
+
+def test_swap_of_a_sequence_with_rejected_drafts_balances_the_host() -> None:
+    """Rejected drafts leave a block behind that holds no KV: it is not moved and not counted."""
+    toy = Path(__file__).parents[1] / "conformance" / "toys" / "speculative.py"
+    offers = tuple(Offered(Request(n, n, 297 + n, 300), 300) for n in range(5))
+    run = run_sim(SmallWorkload(offers), Setup(toy, memory="swap", blocks=100))
+    run.conserved()
+    assert run.log.preemptions

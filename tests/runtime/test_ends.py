@@ -18,7 +18,8 @@ from headway.policies.ordering.fcfs import Fcfs
 from headway.runtime import Instance, InstanceOptions
 from headway.runtime.ended import EndedIds
 from headway.sim import Lengths, Timed
-from headway.testing import Log, Setup, StepTimes, audit, run_sim, small_workload
+from headway.testing import Log, Setup, SmallWorkload, StepTimes, audit, run_sim, small_workload
+from headway.workload import Offered
 
 PERIODIC = (Stage(period_ns=400 * NS_PER_MS, unit_tokens=8),)
 
@@ -214,3 +215,12 @@ def test_wake_plans_again_when_nothing_happens() -> None:
     stand.clock.run()
     assert times_ns == [0, 7_000_000]
     assert stand.log.ends == {0: "finished"}
+
+
+def test_a_chunk_that_leaves_one_token_is_taken_up_again() -> None:
+    """One token left of a unit's nine: neither a decode yet nor, by count, a prefill."""
+    stage = Stage(period_ns=400 * NS_PER_MS, unit_tokens=8)
+    workload = SmallWorkload((Offered(Request(0, 0, 8, 5, stages=(stage,)), 5),))
+    run = run_sim(workload, Setup(partial(Sarathi, token_budget=8, max_num_seqs=8)))
+    run.conserved()
+    assert run.log.ends == {0: "finished"}

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from headway.policies.batching.splitfuse import Splitfuse
-
 from headway.testing import Setup, StepTimes, run_sim, small_workload
 from headway.testing.policy_refs import PolicyRef
 from headway.timing import Recorded, Recorder

@@ -6,18 +6,19 @@ random workloads, and raises AssertionError with a sentence that names the polic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence as Seq
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from headway.core.fleet import ABORTED, FINISHED_OK, REJECTED
-from headway.core.plan import SWAP_OUT
-from headway.core.request import Request
-from headway.core.sequence import RUNNING, Sequence
-from headway.core.views import FleetView, InstanceView
 from headway.errors import UnknownNameError
 from headway.runtime.loader import KINDS
+from headway.testing.checked_policies import (
+    CheckedAdmission,
+    CheckedMemory,
+    CheckedOrdering,
+    CheckedRouting,
+)
 from headway.testing.policy_refs import PolicyRef, maker
 from headway.testing.replay import PlanData, replay
 from headway.testing.runs import Run, Setup, run_live, run_sim
@@ -25,7 +26,6 @@ from headway.testing.small_workload import SmallWorkload, small_workload
 
 SEEDS = range(2)
 ROOMY, TIGHT = 20_000, 130  # KV blocks: enough for all, and hardly enough for two
-HOW = ("recompute", SWAP_OUT)
 SPEEDUP = 40.0  # of the real-time runs
 _END_S = 600.0  # of virtual time: a run that takes longer does not end
 
@@ -80,52 +80,66 @@ def _check_batching(workload: SmallWorkload, setup: Setup, *, may_wait: bool) ->
 
 def check_ordering(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
     """Keys are total, pure and, unless `dynamic`, constant; then as part of an instance."""
-    base = Setup("sarathi", lambda: _CheckedOrdering(maker("ordering", policy)()), recorded=True)
+    complaints: list[str] = []
+    base = Setup(
+        "sarathi", lambda: CheckedOrdering(maker("ordering", policy)(), complaints), recorded=True
+    )
     for memory in ("recompute", "swap"):
         for workload, setup in _pairs(replace(base, memory=memory), seeds):
-            with _blaming(policy, setup):
+            with _blaming(policy, setup, complaints):
                 _check_batching(workload, setup, may_wait=False)
     if live:
-        _check_live(replace(base, blocks=TIGHT), policy)
+        _check_live(replace(base, blocks=TIGHT), policy, complaints)
 
 
 def check_memory(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
     """Chooses among its candidates, each once, in a known way; everything ends under pressure."""
-    base = Setup("sarathi", memory=lambda: _CheckedMemory(maker("memory", policy)()), recorded=True)
+    complaints: list[str] = []
+    base = Setup(
+        "sarathi",
+        memory=lambda: CheckedMemory(maker("memory", policy)(), complaints),
+        recorded=True,
+    )
     for batching, host_blocks in (("sarathi", None), ("prefill_first", 20)):
         limited = replace(base, batching=batching, host_blocks=host_blocks)
         for workload, setup in _pairs(limited, seeds):
-            with _blaming(policy, setup):
+            with _blaming(policy, setup, complaints):
                 _check_batching(workload, setup, may_wait=False)
     if live:
-        _check_live(replace(base, blocks=TIGHT), policy)
+        _check_live(replace(base, blocks=TIGHT), policy, complaints)
 
 
 def check_routing(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
     """Routes to instances that exist, changes nothing it is shown, and decides the same with equal seeds."""
+    complaints: list[str] = []
     base = Setup(
-        routing=lambda: _CheckedRouting(maker("routing", policy)()),
+        routing=lambda: CheckedRouting(maker("routing", policy)(), complaints),
         instances=3,
         report_interval_ns=50_000_003,
     )
-    _check_fleet(base, policy, seeds, live=live)
+    _check_fleet(base, policy, seeds, complaints, live=live)
 
 
 def check_admission(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
     """Accepts or gives a reason, changes nothing it is shown, and decides the same with equal seeds."""
-    base = Setup(admission=lambda: _CheckedAdmission(maker("admission", policy)()), instances=2)
-    _check_fleet(base, policy, seeds, live=live)
+    complaints: list[str] = []
+    base = Setup(
+        admission=lambda: CheckedAdmission(maker("admission", policy)(), complaints), instances=2
+    )
+    _check_fleet(base, policy, seeds, complaints, live=live)
 
 
-def _check_fleet(base: Setup, policy: PolicyRef, seeds: Iterable[int], *, live: bool) -> None:
+def _check_fleet(
+    base: Setup, policy: PolicyRef, seeds: Iterable[int], complaints: Seq[str], *, live: bool
+) -> None:
     for workload, setup in _pairs(base, seeds):
-        with _blaming(policy, setup):
+        with _blaming(policy, setup, complaints):
             run = _run(workload, setup)
             _same(run, _run(workload, setup), "it is not deterministic: two equal runs differ")
             stepped = _run(workload, replace(setup, leap=False))
             _same(run, stepped, "it depends on how the simulator leaps")
     if live:
-        _check_live(replace(base, blocks=TIGHT), policy)
+        _check_live(replace(base, blocks=TIGHT), policy, complaints)
 
 
 # -- runs ----------------------------------------------------------------------------------------------------
@@ -161,12 +175,12 @@ def _conserved(run: Run) -> None:
         assert allowed, f"request {request_id} ended as {outcome!r}"
 
 
-def _check_live(setup: Setup, policy: PolicyRef) -> None:
+def _check_live(setup: Setup, policy: PolicyRef, complaints: Seq[str] = ()) -> None:
     """In real time, on an executor that computes nothing."""
     workload = small_workload(
         5, 30, 12.0, streams=2, abort_share=0.1, prefixes=True, turns=1, tenants=2
     )
-    with _blaming(policy, setup, "in real time"):
+    with _blaming(policy, setup, complaints, "in real time"):
         run = run_live(workload, setup, speedup=SPEEDUP)
         assert not run.stopped, run.stopped
         _conserved(run)
@@ -185,104 +199,16 @@ def _same(one: Run, other: Run, why: str) -> None:
 
 
 @contextmanager
-def _blaming(policy: PolicyRef, setup: Setup, world: str = "simulated") -> Iterator[None]:
-    """Put the policy's name and the run's essentials before what went wrong."""
+def _blaming(
+    policy: PolicyRef, setup: Setup, complaints: Seq[str] = (), world: str = "simulated"
+) -> Iterator[None]:
+    """Put the policy's name and the run's essentials before what went wrong; complaints come first."""
     name = getattr(policy, "__name__", None) or str(policy)
+    where = f"{world}, {setup.blocks} KV blocks, seed {setup.seed}"
     try:
         yield
     except (AssertionError, TimeoutError) as error:
-        where = f"{world}, {setup.blocks} KV blocks, seed {setup.seed}"
-        raise AssertionError(f"{name}: {str(error) or type(error).__name__} ({where})") from error
-
-
-# -- policies that look over another's shoulder --------------------------------------------------------------
-
-
-class _CheckedOrdering:
-    """Passes keys through and compares them with those before."""
-
-    def __init__(self, policy: Any) -> None:
-        self.policy = policy
-        self.dynamic = bool(getattr(policy, "dynamic", False))
-        self._keys: dict[int, tuple[float, ...]] = {}
-        self._owners: dict[tuple[float, ...], int] = {}
-
-    def key(self, sequence: Sequence) -> tuple[float, ...]:
-        key: tuple[float, ...] = self.policy.key(sequence)
-        assert self.policy.key(sequence) == key, "key() gives two answers for one sequence"
-        if not self.dynamic:
-            known = self._keys.setdefault(sequence.id, key)
-            assert known == key, (
-                f"the key of {sequence!r} moved from {known} to {key}: say dynamic = True"
-            )
-            owner = self._owners.setdefault(key, sequence.id)
-            assert owner == sequence.id, (
-                f"requests {owner} and {sequence.id} share key {key}: end it with the request id"
-            )
-        return key
-
-
-class _CheckedMemory:
-    """Passes victims through and compares them with the candidates."""
-
-    def __init__(self, policy: Any) -> None:
-        self.policy = policy
-        self.needs = frozenset(getattr(policy, "needs", ()))
-
-    def victims(
-        self, view: InstanceView, blocks: int, candidates: Iterable[Sequence]
-    ) -> list[tuple[Sequence, str]]:
-        allowed = list(candidates)
-        chosen = list(self.policy.victims(view, blocks, list(allowed)))
-        for sequence, how in chosen:
-            assert sequence in allowed, f"{sequence!r} is no candidate: choose among those"
-            assert how in HOW, f"{how!r} is no way to take blocks: use {' or '.join(HOW)}"
-            assert sequence.state == RUNNING, f"{sequence!r} was changed by the memory policy"
-        assert len({s for s, _ in chosen}) == len(chosen), "a victim was chosen twice"
-        return chosen
-
-
-@dataclass(frozen=True)
-class _FleetShot:
-    instances: tuple[str, ...]
-    loads: tuple[int, ...]
-    in_flight: int
-
-    @classmethod
-    def of(cls, view: FleetView) -> _FleetShot:
-        names = tuple(view.instances)
-        loads = tuple(view.load(n, m) for n in names for m in ("requests", "prompt_tokens"))
-        return cls(names, loads, view.in_flight)
-
-
-class _CheckedRouting:
-    """Passes routes through."""
-
-    def __init__(self, policy: Any) -> None:
-        self.policy = policy
-
-    def route(self, request: Request, view: FleetView) -> str:
-        before = _FleetShot.of(view)
-        name: str = self.policy.route(request, view)
-        assert name in before.instances, (
-            f"routed to {name!r}, which takes no requests: {', '.join(before.instances)}"
-        )
-        assert _FleetShot.of(view) == before, "route() changed its view: views are read-only"
-        return name
-
-
-class _CheckedAdmission:
-    """Passes answers through."""
-
-    def __init__(self, policy: Any) -> None:
-        self.policy = policy
-
-    def admit(self, request: Request, view: FleetView) -> str | None:
-        before = _FleetShot.of(view)
-        answer: object = self.policy.admit(request, view)
-        why_not = answer if isinstance(answer, str) else None
-        assert answer is None or why_not, (
-            f"admit() returned {answer!r}: None accepts, anything else is a reason in words"
-        )
-        assert _FleetShot.of(view) == before, "admit() changed its view: views are read-only"
-        return why_not
+        why = complaints[0] if complaints else str(error) or type(error).__name__
+        raise AssertionError(f"{name}: {why} ({where})") from error
+    if complaints:
+        raise AssertionError(f"{name}: {complaints[0]} ({where})")

@@ -50,7 +50,7 @@ def save_tiny_gemma(folder: Path, shape: TinyShape | None = None, *, seed: int =
         "dtype": "float32",
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-    save_file(_weights(sizes, seed), folder / "model.safetensors", {"format": "pt"})
+    save_file(dict(_weights(sizes, seed)), folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
