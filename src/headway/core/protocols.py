@@ -113,6 +113,9 @@ class Outcomes(Protocol):
     def outcome(self, step: Step, layers: int) -> Seq[WorkDone]:
         """The `WorkDone` of each work when the step stopped after `layers` layers (all: the model's count)."""
 
+    def release(self, request_id: int) -> None:
+        """The sequence has ended: forget what was kept for it."""
+
 
 class Batching(Protocol):
     """What does this instance compute next?

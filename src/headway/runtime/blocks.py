@@ -71,9 +71,10 @@ class BlockPool:
         if fresh > 0:
             recycled[:0] = range(self._fresh, self._fresh + fresh)
             self._fresh += fresh
-        while len(recycled) < count:
-            assert self.index is not None and self.index.evictable_blocks, "plans are checked"
-            recycled += self.index.evict()
+        lacking = count - len(recycled)
+        if lacking > 0:
+            assert self.index and lacking <= self.index.evictable_blocks, "plans are checked"
+            recycled += self.index.evict(lacking)
 
     def start(self, sequence: Sequence, nodes: Seq[object]) -> None:
         """Let a sequence without blocks begin on cached prefix extents."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 
 class EndedIds:
     """Remembers the last `most` ids, oldest forgotten first."""
 
     def __init__(self, most: int = 100_000) -> None:
         self._most = most
-        self._ids: dict[int, None] = {}
+        self._ids: OrderedDict[int, None] = OrderedDict()  # a dict's first key is slow to find
 
     def __contains__(self, request_id: object) -> bool:
         return request_id in self._ids
@@ -18,4 +20,4 @@ class EndedIds:
         ids = self._ids
         ids[request_id] = None
         if len(ids) > self._most:
-            del ids[next(iter(ids))]
+            ids.popitem(last=False)

@@ -58,7 +58,8 @@ class Timed:
         self.clock.call_at(self._link_free_ns, on_done, TRANSFER, transfer.id)
 
     def release(self, request_id: int) -> None:
-        """Nothing is kept per request."""
+        """Pass on."""
+        self.what.release(request_id)
 
     def _begin(self, flight: Flight) -> None:
         step = flight.step

@@ -164,6 +164,10 @@ class Roofline:
                 and (decode + last * grow_decode) * margin < (reads + last * grow_reads) * read_ns
             ):
                 every = range(reads, reads + repeats * grow_reads, grow_reads)
+                if repeats >= _VECTOR_REPEATS:
+                    moves = np.arange(every.start, every.stop, every.step) * read_ns
+                    long: list[int] = (fixed_ns + moves + overhead_ns).astype(np.int64).tolist()
+                    return long
                 return [int(fixed_ns + read * read_ns + overhead_ns) for read in every]
         if repeats >= _VECTOR_REPEATS:
             index = np.arange(repeats)

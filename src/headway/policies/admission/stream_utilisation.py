@@ -5,7 +5,8 @@ shortest period, per instance. Requests that are no streams are accepted.
 
 Source: the utilisation bound of earliest deadline first (Liu and Layland, JACM 1973: U <= 1).
 Differs: units are batched, so a step's time is shared instead of summed; contexts count at their longest. Where no
-step times are predicted, streams are accepted.
+step times are predicted, streams are accepted. Holds for a batching policy whose step has room for a unit of every
+stream: a smaller token budget needs several steps a period, which this test does not count.
 """
 
 from dataclasses import dataclass
