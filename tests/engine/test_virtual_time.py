@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -15,13 +15,12 @@ from headway.runtime import Instance, InstanceOptions, load_policy
 from headway.sim import Lengths, Timed
 from headway.testing import Log, StepTimes
 
-if TYPE_CHECKING:
-    from conftest import Case
-
 BLOCKS, OUTPUT = 20, 64  # of which the four sequences together need 22
 
 
-def run(batching: str, requests: list[Request], what: Outcomes, layers: int) -> tuple[Log, Instance]:
+def run(
+    batching: str, requests: list[Request], what: Outcomes, layers: int
+) -> tuple[Log, Instance]:
     clock, log = VirtualClock(), Log()
     policies = (
         load_policy("batching", batching, {} if batching != "sarathi" else {"token_budget": 16}),
@@ -31,16 +30,15 @@ def run(batching: str, requests: list[Request], what: Outcomes, layers: int) -> 
     executor = Timed(clock, StepTimes(layers=layers), what)
     instance = Instance(clock, executor, policies, InstanceOptions(BLOCKS, leap=False), log)
     for request in requests:
-        clock.call_at(
-            request.arrival_ns, partial(instance.submit, request), ARRIVAL, request.id
-        )
+        arrive: Any = partial(instance.submit, request)
+        clock.call_at(request.arrival_ns, arrive, ARRIVAL, request.id)
     clock.run()
     return log, instance
 
 
 @pytest.mark.parametrize("batching", ["sarathi", "prefill_first"])
 def test_a_virtual_clock_around_the_engine_gives_the_simulators_timeline(
-    tiny: Case, batching: str
+    tiny: Any, batching: str
 ) -> None:
     layers = tiny.model.config.layers
     requests = [

@@ -157,18 +157,14 @@ class Roofline:
         grow_decode, grow_reads = grow_decode * layers, grow_reads * layers
         if not prefill and repeats > 1:
             # Decodes only: where reading outweighs computing at both ends, it does all along.
-            last = repeats - 1
-            margin = 1.0001 * decode_ns
+            last, margin = repeats - 1, 1.0001 * decode_ns
+            first_reads, last_reads = reads * read_ns, (reads + last * grow_reads) * read_ns
             if (
-                decode * margin < reads * read_ns
-                and (decode + last * grow_decode) * margin < (reads + last * grow_reads) * read_ns
+                decode * margin < first_reads
+                and (decode + last * grow_decode) * margin < last_reads
             ):
                 every = range(reads, reads + repeats * grow_reads, grow_reads)
-                if repeats >= _VECTOR_REPEATS:
-                    moves = np.arange(every.start, every.stop, every.step) * read_ns
-                    long: list[int] = (fixed_ns + moves + overhead_ns).astype(np.int64).tolist()
-                    return long
-                return [int(fixed_ns + read * read_ns + overhead_ns) for read in every]
+                return _reading_ns(fixed_ns, every, read_ns, overhead_ns)
         if repeats >= _VECTOR_REPEATS:
             index = np.arange(repeats)
             flops = (decode + index * grow_decode) * decode_ns
@@ -270,3 +266,12 @@ class Roofline:
         fixed_ns = self._costs.layers_ns(tokens) + self._costs.head_ns(rows)
         self._fixed[tokens, rows] = fixed_ns
         return fixed_ns
+
+
+def _reading_ns(fixed_ns: float, reads: range, read_ns: float, overhead_ns: float) -> list[int]:
+    """Durations that reading the KV cache decides: one float expression each, in numpy when there are many."""
+    if len(reads) < _VECTOR_REPEATS:
+        return [int(fixed_ns + read * read_ns + overhead_ns) for read in reads]
+    moves = np.arange(reads.start, reads.stop, reads.step) * read_ns
+    durations: list[int] = (fixed_ns + moves + overhead_ns).astype(np.int64).tolist()
+    return durations
