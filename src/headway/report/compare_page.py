@@ -12,7 +12,15 @@ from html import escape
 from typing import Any
 
 from headway.report.combinations import combination, combinations, rates, telling_rate
-from headway.report.fronts import GOODPUT, ITL, JAIN, TTFT, Labelled, Look, front_chart
+from headway.report.fronts import (
+    GOODPUT,
+    ITL,
+    TTFT,
+    Labelled,
+    Look,
+    fairness_axis,
+    front_chart,
+)
 from headway.report.numbers import milliseconds, number, percent
 from headway.report.page import COLOURS, DASHES, SYMBOLS, chart, figure, page
 
@@ -59,7 +67,7 @@ def compare_html(rows: Seq[Row], title: str = "Policies compared") -> str:
     chosen = telling_rate(rows)
     tenants = any(row["summary"]["jain_tokens"] is not None for row in rows)
     second = (
-        ("Goodput against fairness", GOODPUT, JAIN)
+        ("Goodput against fairness", GOODPUT, fairness_axis(labelled))
         if tenants
         else ("Goodput against TTFT", GOODPUT, TTFT)
     )

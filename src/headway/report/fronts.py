@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence as Seq
 from html import escape
+from math import log10
 from typing import Any, NamedTuple
 
 from headway.report.combinations import rates
@@ -38,7 +39,23 @@ JAIN = Axis(
     "jain_tokens", "Jain's index of tokens (higher is better)", more_is_better=True, share=True
 )
 
+WORST_TENANT = Axis(
+    "worst_tenant_attainment",
+    "Worst tenant's attainment (higher is better)",
+    more_is_better=True,
+    share=True,
+)
+_NEAR = 0.35  # of the axis: labels are long, and those of points nearer than that would touch
+_EVEN = 0.995  # Jain's index from which everybody got nearly what was due
+
 _Point = tuple[str, float, float]
+
+
+def fairness_axis(labelled: Labelled) -> Axis:
+    """Jain's index, or what the worst tenant attained where that index tells no combination from another."""
+    indices = [row["summary"][JAIN.key] for _, row in labelled]
+    known = [index for index in indices if index is not None]
+    return WORST_TENANT if known and min(known) >= _EVEN else JAIN
 
 
 def front_chart(
@@ -68,7 +85,7 @@ def front_chart(
             room = max(1 - lowest, 0.1)
             update(range=[1 - 1.1 * room, 1 + 0.1 * room])
         elif not axis.more_is_better:
-            update(type="log", tickformat="~r")
+            update(type="log", tickformat="~r", dtick="D2")
     return chart(plot, f"front-{x.key}-{y.key}")
 
 
@@ -91,7 +108,9 @@ def _add_front(plot: Any, points: Seq[_Point], x: Axis, y: Axis, shown: Mapping[
         y=[py for _, _, py in best],
         mode="lines+markers+text",
         text=[escape(label) for label, _, _ in best],
-        textposition=_beside([px for _, px, _ in best], [px for _, px, _ in points]),
+        textposition=_beside(
+            [px for _, px, _ in best], [px for _, px, _ in points], log=not x.more_is_better
+        ),
         textfont={"size": 12},
         cliponaxis=False,
         line={"color": "#8a949e", "width": 1.5, "dash": "dot"},
@@ -105,12 +124,17 @@ def _add_front(plot: Any, points: Seq[_Point], x: Axis, y: Axis, shown: Mapping[
     )
 
 
-def _beside(xs: Seq[float], everything: Seq[float]) -> list[str]:
-    """Place labels in turn above and below their points, and away from the chart's edges."""
-    low, high = min(everything, default=0.0), max(everything, default=0.0)
+def _beside(xs: Seq[float], everything: Seq[float], *, log: bool) -> list[str]:
+    """Place labels above their points, below when the one before is near, and away from the edges."""
+    place = log10 if log else float
+    low, high = (
+        (place(edge) for edge in (min(everything), max(everything))) if everything else (0, 0)
+    )
     span = (high - low) or 1.0
-    sides = ("right", "center", "left")
-    return [
-        f"{('top', 'bottom')[turn % 2]} {sides[min(2, int(3 * (x - low) / span))]}"
-        for turn, x in enumerate(xs)
-    ]
+    sides, spots, before = ("right", "center", "left"), [], -1.0
+    for x in xs:
+        at = (place(x) - low) / span
+        above = at - before > _NEAR
+        spots.append(f"{'top' if above else 'bottom'} {sides[min(2, int(3 * at))]}")
+        before = at
+    return spots
