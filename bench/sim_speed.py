@@ -78,7 +78,7 @@ def described(options: dict[str, Any]) -> str:
     made.simulation.run(made.workload, on_offer=made.recorder.on_offer)
     told = summarise(made.recorder)
     plans = sum(instance.steps for instance in made.simulation.instances)
-    batch = told["total_output_tokens"] / made.meter.steps
+    batch = told["total_output_tokens"] / made.recorder.steps
     return f"{plans / told['offered']:.2f} plans a request, mean batch {batch:.1f} output tokens a step"
 
 

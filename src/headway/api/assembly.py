@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from headway.api.policy_choices import Choice, choose, label_of, options_by_kind
+from headway.api.rejections import Rejections
 from headway.api.scenario import NO_PARTS, Parts, Scenario
 from headway.api.slo_text import parse_slos
-from headway.api.step_meter import StepMeter
 from headway.api.workload_of import rate_of, requests_of, workload_of
-from headway.core import NS_PER_S
+from headway.core import NS_PER_S, Variant
 from headway.core.protocols import TimingModel, Workload
 from headway.metrics import Recorder
 from headway.runtime import InstanceOptions
@@ -28,7 +28,7 @@ class Assembled:
     scenario: Scenario
     simulation: Simulation
     workload: Workload
-    meter: StepMeter
+    sink: Rejections
     model: ModelSheet
     device: DeviceSheet
     kv_tokens: int  # that one instance holds
@@ -38,7 +38,7 @@ class Assembled:
     @property
     def recorder(self) -> Recorder:
         """Where the run will be recorded."""
-        return self.meter.recorder
+        return self.sink.recorder
 
 
 def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
@@ -69,7 +69,7 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
     )
     slos = parse_slos(scenario.slo)
     workload = parts.workload or workload_of(scenario, slos, min(model.max_context, kv_tokens))
-    meter = StepMeter(Recorder())
+    sink = Rejections(Recorder())
     interval_s = scenario.report_interval_s
     simulation = Simulation(
         timing,
@@ -84,8 +84,9 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
             blocks=blocks,
             block_tokens=scenario.block_tokens,
             prefix_cache=scenario.prefix_cache,
+            variant=Variant(model.name, model.precision, scenario.quality or {}),
         ),
-        meter,
+        sink,
         instances=scenario.instances,
         report_interval_ns=None if interval_s is None else round(interval_s * NS_PER_S),
         seed=scenario.seed,
@@ -93,7 +94,7 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
     resolved = {"step_tokens": step_tokens, "kv_blocks": blocks, "kv_tokens": kv_tokens}
     config = _config(scenario, parts, choices, model, device) | resolved
     return Assembled(
-        scenario, simulation, workload, meter, model, device, kv_tokens, config,
+        scenario, simulation, workload, sink, model, device, kv_tokens, config,
         modelled=parts.timing is None,
     )  # fmt: skip
 

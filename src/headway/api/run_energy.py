@@ -24,7 +24,7 @@ def run_energy(assembled: Assembled, wall_ns: int) -> Energy | None:
         prompt, cached, output = row[at["prompt"]], row[at["cached"]], row[at["output"]]
         totals = totals.plus(request_totals(model, prompt, cached, output, tp=scenario.tp))
         computed += prompt - cached + output
-    steps = assembled.meter.steps
+    steps = assembled.recorder.steps
     weights = steps * step_weight_bytes(model, max(1, round(computed / steps))) if steps else 0
     return energy_j(
         model,

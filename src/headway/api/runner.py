@@ -78,15 +78,15 @@ def _listener(
 
 def _check(assembled: Assembled) -> None:
     """Refuse a run that says nothing."""
-    recorder, meter = assembled.recorder, assembled.meter
+    recorder, rejections = assembled.recorder, assembled.sink.reasons
     if not recorder.offered:
         raise WorkloadError("the workload offered no request: give another trace or more requests")
     for instance in assembled.simulation.instances:
         if instance.stopped is not None:
             raise instance.stopped
-    rejected = sum(meter.rejections.values())
-    if rejected == recorder.offered and meter.steps == 0:
-        reason, _ = max(meter.rejections.items(), key=lambda item: item[1])
+    rejected = sum(rejections.values())
+    if rejected == recorder.offered and recorder.steps == 0:
+        reason, _ = max(rejections.items(), key=lambda item: item[1])
         raise DoesNotFitError(f"all {rejected} requests were rejected, the first because: {reason}")
 
 
@@ -114,7 +114,7 @@ def _provenance(assembled: Assembled, energy: Energy | None) -> dict[str, str]:
 def _notes(assembled: Assembled, summary: dict[str, Any]) -> list[str]:
     notes = [
         f"{count} of {summary['offered']} requests rejected: {reason}"
-        for reason, count in assembled.meter.rejections.items()
+        for reason, count in assembled.sink.reasons.items()
     ]
     rows = assembled.recorder.rows()
     at = {name: index for index, name in enumerate(COLUMNS)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
-from itertools import repeat
+from collections.abc import Sequence as Seq
+from itertools import chain
 
 import numpy as np
 
@@ -23,36 +23,26 @@ DEFINITIONS = {
 
 
 class GapRuns:
-    """All gaps of one group of requests, in bounded memory. `append(gap_ns)` records one gap."""
+    """All gaps of one group of requests, in bounded memory. `append(gap_ns)` records one gap, `append_all` a list."""
 
-    __slots__ = (
-        "_counts",
-        "_folded",
-        "_gaps",
-        "_run_tokens",
-        "_singles",
-        "append",
-        "append_all",
-        "zeros",
-    )
+    __slots__ = ("_folded", "_run_tokens", "_runs", "_singles", "append", "append_all", "zeros")
 
     def __init__(self) -> None:
         self._singles = array("q")
         self.append = self._singles.append  # a bound method: the hot path has no time for a lookup
         self.append_all = self._singles.fromlist
         self.zeros = 0
-        self._gaps = array("q")
-        self._counts = array("q")
+        self._runs: list[tuple[Seq[int], int]] = []
         self._run_tokens = 0
         self._folded = LogHistogram()
 
-    def extend(self, gaps_ns: Iterable[int], count: int) -> None:
-        """Record each gap `count` times: the inner gaps of a leap, shared by `count` sequences."""
-        before = len(self._gaps)
-        self._gaps.extend(gaps_ns)
-        added = len(self._gaps) - before
-        self._counts.extend(repeat(count, added))
-        self._run_tokens += count * added
+    def add_run(self, ends_ns: Seq[int], count: int) -> None:
+        """Record the gaps between the ends of a leap, each `count` times: its sequences share them.
+
+        Keeps `ends_ns`: it must not change any more.
+        """
+        self._runs.append((ends_ns, count))
+        self._run_tokens += count * (len(ends_ns) - 1)
 
     @property
     def tokens(self) -> int:
@@ -64,9 +54,16 @@ class GapRuns:
         if self._singles:
             self._folded.add(np.array(self._singles, np.int64))
             del self._singles[:]  # in place: `append` is bound to it
-        if self._gaps:
-            self._folded.add(np.array(self._gaps, np.int64), np.array(self._counts, np.int64))
-            del self._gaps[:], self._counts[:]
+        if self._runs:
+            lengths = np.array([len(ends) for ends, _ in self._runs])
+            ends = np.fromiter(chain.from_iterable(ends for ends, _ in self._runs), np.int64)
+            inside = np.ones(len(ends) - 1, bool)
+            inside[np.cumsum(lengths)[:-1] - 1] = (
+                False  # from one run's end to the next run's start
+            )
+            counts = np.repeat([count for _, count in self._runs], lengths - 1)
+            self._folded.add(np.diff(ends)[inside], counts)
+            self._runs.clear()
             self._run_tokens = 0
         self._folded.add_zeros(self.zeros)
         self.zeros = 0

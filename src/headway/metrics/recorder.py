@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence as Seq
-from operator import sub
 
 import numpy as np
 
@@ -88,6 +87,7 @@ class Recorder:
         self.slos: dict[str, Slo | None] = {}  # by class; None when its requests differ
         self.arrivals = array("q")  # of all offered requests, in order of offer
         self.last_token_ns = -1
+        self.steps = 0  # of all instances; a leap counts each of its repeats
         self.lag = ServiceLag()
         self._rows = array("q")
         self._by_name: dict[tuple[str, str], Group] = {}
@@ -124,6 +124,7 @@ class Recorder:
         ends = result.ends_ns
         if not ends:
             return
+        self.steps += len(ends)
         end = ends[-1]
         works, done = step.work, result.done
         only, decodes = self._only, step.decodes
@@ -134,7 +135,7 @@ class Recorder:
             only.append_all([first_end - s.last_token_ns for s in decodes])
             self._unfolded += len(decodes)
             if len(ends) > 1:
-                only.gaps.extend(map(sub, ends[1:], ends), len(decodes))
+                only.gaps.add_run(ends, len(decodes))
                 self._unfolded += len(ends)
             emitting = True
             head = len(decodes)
@@ -269,10 +270,9 @@ class Recorder:
                 else:
                     self._on_first(sequence)
         if emitting:
-            inner = array("q", map(sub, ends[1:], ends))
             for group, count in emitting.items():
-                group.gaps.extend(inner, count)
-            self._unfolded += len(outcomes) + len(inner) * len(emitting)
+                group.gaps.add_run(ends, count)
+            self._unfolded += len(outcomes) + len(ends) * len(emitting)
         return bool(emitting)
 
     def _on_first(self, sequence: Sequence) -> None:

@@ -22,6 +22,8 @@ def apply_result(instance: Instance, flight: Flight, result: StepResult, *, land
     if step.decodes and result.status == DONE and not result.done[0].ids:
         head = len(step.decodes)
         _advance_decodes(instance, flight, result, landed=landed)
+        if head == len(step.work):
+            return
     else:
         flight.lease_decodes()
     pool, layers, end_ns = instance.pool, instance.layers, result.ends_ns[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence as Seq, Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from headway.core.plan import StepPlan, Work
@@ -25,11 +25,11 @@ def check_plan(instance: Instance, plan: StepPlan) -> None:
         ((lane, works),) = plan.work.items()
         if works is view.all_decodes and works and lane in view.idle_lanes:
             return  # exactly the decodes the view counted: most of a simulation
-    moved = {*draft.preempted, *draft.swapped_out, *draft.swapped_in}
-    free = instance.pool.free + sum(
-        instance.pool.private_blocks(s, draft.pinned) for s in draft.preempted
-    )
-    free -= sum(instance.pool.missing(s, s.computed_tokens) for s in draft.swapped_in)
+    free, moved = instance.pool.free, frozenset[Sequence]()
+    if draft.moves:
+        moved = frozenset((*draft.preempted, *draft.swapped_out, *draft.swapped_in))
+        free += sum(instance.pool.private_blocks(s, draft.pinned) for s in draft.preempted)
+        free -= sum(instance.pool.missing(s, s.computed_tokens) for s in draft.swapped_in)
     for sequence in plan.shed:
         gone = sequence.state not in (RUNNING, WAITING) or sequence in moved
         if sequence.owner is not instance or gone:
@@ -56,7 +56,11 @@ def _has_future(instance: Instance, plan: StepPlan) -> bool:
 
 
 def _check_works(
-    instance: Instance, lane: str, works: Seq[Work], seen: set[Sequence], moved: set[Sequence]
+    instance: Instance,
+    lane: str,
+    works: Seq[Work],
+    seen: set[Sequence],
+    moved: AbstractSet[Sequence],
 ) -> int:
     """Check a lane's works; returns the blocks they take from what is free."""
     size, tokens, taken = instance.pool.block_tokens, 0, 0

@@ -95,6 +95,10 @@ class Launcher:
     def _repeats(self, works: Seq[Work], decodes: Seq[Sequence]) -> int:
         """How often the step may repeat before the plan, or the room for it, would change."""
         instance = self._instance
+        if len(works) == len(decodes) and not (
+            instance.several or instance.dynamic or instance.streams
+        ):
+            return instance.pool.repeats_until_full(works, len(works), LEAP_STEPS)
         if instance.overlapped:
             return 1
         if instance.dynamic and len(works) < len(instance.queues.running):

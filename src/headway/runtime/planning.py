@@ -40,7 +40,7 @@ class Planning:
         """Plan for idle lanes until none is idle or nothing comes of it."""
         instance, queues = self._instance, self._instance.queues
         while not instance.stopped and (queues.running or queues.waiting):
-            idle = self._idle_lanes()
+            idle = self._idle_lanes() if instance.busy else self._every_lane
             if not idle:
                 return
             if instance.dynamic:

@@ -34,6 +34,15 @@ class Draft:
         self.pinned: set[PrefixNode] = set()  # cached extents that this plan starts on
         self.moves = 0  # sequences this plan moves
 
+    def clear(self) -> None:
+        """Start anew. Lists are replaced: who keeps a plan may keep them too."""
+        self.taken.clear()
+        if self.matches:
+            self.matches, self.pinned = {}, set()
+        if self.moves:
+            self.preempted, self.swapped_out, self.swapped_in = [], [], []
+            self.moves = 0
+
 
 class View:
     """Implements `core.views.InstanceView`."""
@@ -62,7 +71,7 @@ class View:
         self.now_ns, self.idle_lanes, self.free_blocks = now_ns, idle_lanes, self._pool.free
         draft = self.draft
         if draft.taken or draft.moves:
-            self.draft = Draft()
+            draft.clear()
         self.decodes_taken = False
 
     def in_flight(self, lane: str) -> Seq[Work]:

@@ -31,6 +31,7 @@ class Timed:
     def __init__(self, clock: Clock, when: TimingModel, what: Outcomes) -> None:
         self.clock, self.when, self.what = clock, when, what
         self.layers = when.layers
+        self.release = what.release  # nothing is kept here
         offers = {LANES, LAYERS, TRANSFERS, DRAFTS, PREDICTS, PADDING}
         self.offers = frozenset(offers | {LEAPS}) if what.leaps else frozenset(offers)
         self._lanes: dict[str, list[Flight]] = {}
@@ -56,10 +57,6 @@ class Timed:
         start = max(self.clock.now_ns(), self._link_free_ns)
         self._link_free_ns = start + self.when.transfer_ns(transfer)
         self.clock.call_at(self._link_free_ns, on_done, TRANSFER, transfer.id)
-
-    def release(self, request_id: int) -> None:
-        """Pass on."""
-        self.what.release(request_id)
 
     def _begin(self, flight: Flight) -> None:
         step = flight.step

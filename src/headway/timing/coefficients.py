@@ -25,6 +25,7 @@ class Coefficients:
 
     __slots__ = (
         "_all_reduce_link",
+        "_common_bytes",
         "_model",
         "_tp",
         "chunk_pair_ns",
@@ -56,6 +57,7 @@ class Coefficients:
         self.chunk_pair_ns = chunk_flops * per_wide_flop
         elements = model.kv_elements_per_token(tp)
         self.kv_token_ns = elements * model.kv_element_bytes * per_byte  # per token and layer
+        self._common_bytes = model.common_block_bytes  # worked out once, read for every batch size
         kernels = model.layers * device.kernels_per_layer
         gap_ns = device.kernel_ns if graphs else max(device.kernel_ns, device.launch_ns)
         self.kernels_ns = float(kernels * gap_ns)
@@ -63,11 +65,13 @@ class Coefficients:
     def layers_ns(self, tokens: int) -> float:
         """All layers but their attention, for `tokens` tokens; without the output head."""
         model = self._model
-        read_bytes = model.common_block_bytes
+        read_bytes: float = self._common_bytes
         if model.experts is not None:
             hit = model.hit_experts(tokens)
             read_bytes += model.expert_layers * hit * model.expert_bytes
         linear_ns = max(tokens * self.linear_flop_ns, read_bytes * self.weight_byte_ns)
+        if self._tp == 1:
+            return linear_ns + self.kernels_ns
         payload = tokens * model.hidden * _ACTIVATION_BYTES
         reduce_ns = all_reduce_ns(self._all_reduce_link, self._tp, payload)
         return linear_ns + model.layers * _ALL_REDUCES_PER_LAYER * reduce_ns + self.kernels_ns
