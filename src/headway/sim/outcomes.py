@@ -18,20 +18,26 @@ class Lengths:
     output_tokens: dict[int, int] = field(default_factory=dict)
     layers: int = 32
     leaps: bool = True
+    one_token: tuple[WorkDone, WorkDone] | None = field(default=None, init=False, repr=False)
 
     def lefts(self, sequences: Seq[Sequence]) -> list[int]:
         """Output tokens of each sequence until its model stops."""
         lengths = self.output_tokens
-        return [lengths.get(s.id, _GONE) - s.output_tokens for s in sequences]
+        try:
+            return [lengths[s.id] - s.output_tokens for s in sequences]
+        except KeyError:  # one of them has ended
+            return [lengths.get(s.id, _GONE) - s.output_tokens for s in sequences]
 
     def outcome(self, step: Step, layers: int) -> list[WorkDone]:
         """Of one repeat that stopped after `layers` layers."""
         head, works = step.decodes, step.work
         if not head or layers < self.layers:
             return [self._one(work, layers) for work in works]
-        more, last = WorkDone(layers, 1, 1), WorkDone(layers, 1, 1, ended=True)
+        if self.one_token is None:
+            self.one_token = WorkDone(layers, 1, 1), WorkDone(layers, 1, 1, ended=True)
+        more, last = self.one_token
         done = [more if left > 1 else last for left in self.lefts(head)]
-        done += [self._one(work, layers) for work in works[len(head) :]]
+        done.extend(self._one(work, layers) for work in works[len(head) :])
         return done
 
     def release(self, request_id: int) -> None:

@@ -62,9 +62,11 @@ class Timed:
         step = flight.step
         repeats = step.repeats
         if repeats > 1:
-            flight.lefts = lefts = self._lefts(step)
-            if len(lefts) > len(step.decodes):
-                lefts = [left for left in lefts if left]
+            if len(step.work) == len(step.decodes):
+                flight.lefts = lefts = self.what.lefts(step.decodes)
+            else:
+                flight.lefts = self._lefts(step)
+                lefts = [left for left in flight.lefts if left]
             repeats = min(repeats, min(lefts, default=repeats))
         alone = len(self._lanes) == 1
         flight.begin(self.clock.now_ns(), self.when.durations_ns(step, repeats), alone=alone)
