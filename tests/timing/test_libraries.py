@@ -271,3 +271,10 @@ def test_bundled_sheets_agree_with_published_configs(file: str, name: str) -> No
     assert read.kv_bytes(5_000) == bundled.kv_bytes(5_000)
     assert read.kv_bytes_per_token() == bundled.kv_bytes_per_token()
     assert read.max_context == bundled.max_context
+
+
+@pytest.mark.parametrize(
+    ("family", "member"), [("phi", "phi-2"), ("mistral", "mistral-7b"), ("Mixtral", "mixtral-8x7b")]
+)
+def test_a_family_alone_means_its_usual_member(family: str, member: str) -> None:
+    assert load_model(family) == load_model(member)

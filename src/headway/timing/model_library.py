@@ -16,6 +16,11 @@ _FILES = (".toml", ".json")
 _SUFFIX = re.compile(
     r"-(instruct|chat|it|base|hf|pt|v0\.\d|\d+k|\d{4}|fp8|awq|gptq|int4|w4a16|gptq-int4|nvfp4|fp4|bf16)$"
 )
+_FAMILY = {
+    "phi": "phi-2",
+    "mistral": "mistral-7b",
+    "mixtral": "mixtral-8x7b",
+}  # name of a family alone
 _STORED = {
     "fp8": "fp8",
     "awq": "int4",
@@ -66,6 +71,7 @@ def _among_bundled(name: str) -> ModelSheet | None:
     """Tuned and quantised repositories share the shape of their base model."""
     short, stored = name.lower().rsplit("/", 1)[-1], None
     short = short.replace("meta-llama-3", "llama-3")
+    short = _FAMILY.get(short, short)
     while short not in model_names():
         suffix = _SUFFIX.search(short)
         if suffix is None:
