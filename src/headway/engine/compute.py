@@ -78,7 +78,9 @@ class Compute:
                 else WorkDone(self._layers, 0, 0)
                 for part in parts
             ]
-        except Exception:
+        except (
+            Exception
+        ):  # whatever it is: these sequences must not go on with half a step in their KV
             for job in jobs:
                 job.entry.ended = True
             raise

@@ -23,7 +23,7 @@ class Linear:
         self.bytes = weight.nbytes
         self._packs = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         self._weight = (
-            torch.ops.mkldnn._reorder_linear_weight(weight, TYPICAL_ROWS) if self._packs else weight  # noqa: SLF001
+            torch.ops.mkldnn._reorder_linear_weight(weight, TYPICAL_ROWS) if self._packs else weight  # noqa: SLF001 - the public op packs anew each call
         )
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class Linear:
             return F.linear(rows, self._weight)
         count = rows.shape[0]
         padded = F.pad(rows, (0, 0, 0, FEWEST_ROWS - count)) if count < FEWEST_ROWS else rows
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001 - the public op packs anew each call
             padded, self._weight, None, "none", [], ""
         )
         return out[:count]

@@ -19,7 +19,7 @@ class DecodeWorks(list[Work]):
         super().__init__([sequence.decode for sequence in sequences])
         self.sequences = tuple(sequences)
 
-    def __add__(self, others: list[Work]) -> MixedWorks:  # type: ignore[override]
+    def __add__(self, others: list[Work]) -> MixedWorks:  # type: ignore[override] # list + list, narrower
         """Decodes first, then others."""
         return MixedWorks(self, others)
 

@@ -30,7 +30,7 @@ class Checked:
         """Call the policy; complain when it raises."""
         try:
             return getattr(self.policy, method)(*arguments)
-        except Exception as error:
+        except Exception as error:  # the policy under test: noted, and raised again
             self._complaints.append(f"{method}() raised {type(error).__name__}: {error}")
             raise
 
