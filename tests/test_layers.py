@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "headway"
 # A room may import the rows above its own. `__init__` is the package itself: it exports lazily.
 ROWS = (
     ("core", "errors"),
-    ("policies", "workload", "timing", "metrics"),
+    ("policies", "workload", "timing", "metrics", "checkpoint", "records"),
     ("runtime",),
     ("clocks", "sim", "engine", "remote"),
     ("worlds",),

@@ -28,8 +28,8 @@ from headway.core.plan import (
 from headway.core.protocols import StepHandle
 from headway.core.request import Request
 from headway.core.sequence import FINISHED, Sequence
+from headway.engine.decoder import Decoder
 from headway.engine.executor import TorchExecutor
-from headway.engine.gemma import Gemma
 from headway.engine.kv_exchange import KvExchange
 from headway.engine.safetensors_weights import weights_from_safetensors
 
@@ -78,7 +78,7 @@ class Case:
 
     reference: Any
     path: Path
-    model: Gemma
+    model: Decoder
     prompts: list[tuple[int, ...]]
     answers: list[list[int]]
 
@@ -91,7 +91,7 @@ def make_case(reference: Any, path: Path, lengths: Iterable[int], output: int) -
     answers: list[list[int]] = []
     for _, same in groupby(prompts, len):
         answers += answer(reference, list(same), output)
-    return Case(reference, path, Gemma(config, weights), prompts, answers)
+    return Case(reference, path, Decoder(config, weights), prompts, answers)
 
 
 def answer(reference: Any, prompts: Seq[Seq[int]], output: int) -> list[list[int]]:
@@ -162,7 +162,7 @@ class Driver:
 
     def __init__(
         self,
-        model: Gemma,
+        model: Decoder,
         *,
         blocks: int = 256,
         block_tokens: int = 4,
@@ -327,7 +327,7 @@ def drive() -> Iterable[Callable[..., Driver]]:
     """Make drivers that are closed after the test."""
     made: list[Driver] = []
 
-    def make(model: Gemma, **options: Any) -> Driver:
+    def make(model: Decoder, **options: Any) -> Driver:
         made.append(Driver(model, **options))
         return made[-1]
 

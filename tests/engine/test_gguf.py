@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
-from headway.engine.gguf_file import GgufFile
+from headway.checkpoint.gguf_file import GgufFile
 from headway.engine.load import load, load_gguf
 from headway.errors import ModelFileError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headway.engine.gemma_config import config_from_json
+from headway.engine.architecture import config_from_json
 from headway.engine.load import load
 from headway.errors import ModelFileError
 

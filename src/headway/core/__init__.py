@@ -4,10 +4,12 @@ from headway.core.deployment import Deployment, Pool, Variant
 from headway.core.fleet import Handoff, Report
 from headway.core.plan import Step, StepPlan, StepResult, Transfer, Work, WorkDone
 from headway.core.request import NO_SLO, NS_PER_MS, NS_PER_S, PrefixExtent, Request, Slo, Stage
+from headway.core.sampling import GREEDY, Sampling, TokenLogprob
 from headway.core.sequence import Sequence
 from headway.core.views import FleetView, InstanceView
 
 __all__ = [
+    "GREEDY",
     "NO_SLO",
     "NS_PER_MS",
     "NS_PER_S",
@@ -19,12 +21,14 @@ __all__ = [
     "PrefixExtent",
     "Report",
     "Request",
+    "Sampling",
     "Sequence",
     "Slo",
     "Stage",
     "Step",
     "StepPlan",
     "StepResult",
+    "TokenLogprob",
     "Transfer",
     "Variant",
     "Work",

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence as Seq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway.core.sampling import TokenLogprob
+
 if TYPE_CHECKING:
     from headway.core.sequence import Sequence
 
@@ -63,6 +65,7 @@ class WorkDone(NamedTuple):
     emitted: int  # output tokens: 0 … draft_tokens + 1 a repeat
     ended: bool = False  # the model said stop, or max_tokens is reached
     ids: Seq[int] = ()  # the emitted ids; empty in the simulator
+    logprobs: Seq[TokenLogprob] = ()  # parallel to `ids` when the request asked for them
 
 
 class StepResult(NamedTuple):
@@ -72,6 +75,7 @@ class StepResult(NamedTuple):
     done: Seq[WorkDone]
     ends_ns: Seq[int]
     error: str = ""  # of a failed step
+    parts_ns: Seq[tuple[str, int]] = ()  # what the executor spent its time on, where it knows
 
 
 class Transfer(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from headway.core.sampling import GREEDY, Sampling
+
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
@@ -100,6 +102,7 @@ class Request:
     next_extent: int | None = None
     prompt_ids: tuple[int, ...] | None = None  # live worlds only
     supersedes: int | None = None  # id of an earlier request that this one replaces (barge-in)
+    sampling: Sampling = GREEDY  # live worlds only
     stage: Stage = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -10,10 +10,10 @@ from statistics import median
 from typing import Any
 
 from headway.api import simulate
+from headway.checkpoint.gguf_file import GgufFile
+from headway.checkpoint.vocabulary import Vocabulary
 from headway.core import NS_PER_MS, Request, Sequence, Slo, Step, StepResult
 from headway.demo.prompts import LONG, OPENINGS
-from headway.engine.gguf_file import GgufFile
-from headway.engine.vocabulary import Vocabulary
 from headway.errors import MissingExtraError
 from headway.host import HostSpec, LiveFleet
 from headway.metrics import Recorder, summarise

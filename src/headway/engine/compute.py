@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headway.core.plan import WorkDone
 from headway.engine.books import Entry, Job, Partial
-from headway.engine.gemma import Gemma
+from headway.engine.decoder import Decoder
 from headway.engine.kv_pool import KvPool
 from headway.engine.layout import Span, lay_out
 from headway.errors import HeadwayError
@@ -51,7 +51,7 @@ class _Part:
 class Compute:
     """Blocking; may be called from several threads at once for disjoint sequences."""
 
-    def __init__(self, model: Gemma, pool: KvPool, stops: frozenset[int]) -> None:
+    def __init__(self, model: Decoder, pool: KvPool, stops: frozenset[int]) -> None:
         self._model, self._pool, self._stops = model, pool, stops
         self._layers = model.config.layers
 

@@ -27,7 +27,7 @@ from headway.core.plan import (
 from headway.core.protocols import DRAFTS, LANES, LAYERS, TRANSFERS, Clock
 from headway.engine.books import Books, Entry
 from headway.engine.compute import Compute
-from headway.engine.gemma import Gemma
+from headway.engine.decoder import Decoder
 from headway.engine.kv_exchange import KvExchange
 from headway.engine.kv_pool import KvPool
 
@@ -68,7 +68,7 @@ class TorchExecutor:
     def __init__(
         self,
         clock: Clock,
-        model: Gemma,
+        model: Decoder,
         *,
         blocks: int,
         block_tokens: int = 16,

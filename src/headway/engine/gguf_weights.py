@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from headway.engine.gemma_config import GemmaConfig
-from headway.engine.gguf_file import GgufFile
-from headway.engine.weights import GemmaWeights, LayerNames, LayerWeights, stack_layer
+from headway.checkpoint.gguf_file import GgufFile
+from headway.engine.architecture import Architecture
+from headway.engine.weights import LayerNames, LayerWeights, Weights, stack_layer
 
 LOADERS = 2  # numpy lets go of the interpreter; more would only hold more copies at once
 
 
-def weights_from_gguf(file: GgufFile, config: GemmaConfig) -> GemmaWeights:
+def weights_from_gguf(file: GgufFile, config: Architecture) -> Weights:
     """Dequantise the whole model.
 
     Raises:
@@ -31,7 +31,7 @@ def weights_from_gguf(file: GgufFile, config: GemmaConfig) -> GemmaWeights:
         layers = pool.map(layer, range(config.layers))
         embedding = load("token_embd.weight", (config.vocabulary, config.hidden))
         final = load("output_norm.weight", (config.hidden,))
-        return GemmaWeights(embedding, final, tuple(layers))
+        return Weights(embedding, final, tuple(layers))
 
 
 def _names(layer: int) -> LayerNames:

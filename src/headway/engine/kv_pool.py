@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headway.engine.gemma_config import GemmaConfig
+from headway.engine.architecture import Architecture
 from headway.errors import DoesNotFitError
 
 # Shapes: P blocks, B block size, K key/value heads, D head size, N tokens, n blocks of one sequence.
@@ -39,7 +39,7 @@ class KvPool:
         DoesNotFitError: the memory cannot be had.
     """
 
-    def __init__(self, config: GemmaConfig, blocks: int, block_tokens: int) -> None:
+    def __init__(self, config: Architecture, blocks: int, block_tokens: int) -> None:
         self.blocks, self.block_tokens = blocks, block_tokens
         shape = (config.layers, blocks, block_tokens, config.kv_heads, config.head_size)
         try:

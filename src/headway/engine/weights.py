@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from headway.engine.gemma_config import GemmaConfig
+from headway.engine.architecture import Architecture
 
 # Shapes: E hidden, F ffn, H query heads, K key/value heads, D head size, V vocabulary.
 
@@ -33,7 +33,7 @@ class LayerWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class GemmaWeights:
+class Weights:
     """The whole model; the embedding is also the head."""
 
     embedding: Tensor  # (V, E)
@@ -72,7 +72,7 @@ Matrix = Callable[[str, tuple[int, ...]], Tensor]
 
 
 def stack_layer(
-    config: GemmaConfig, names: LayerNames, matrix: Matrix, norm: Matrix
+    config: Architecture, names: LayerNames, matrix: Matrix, norm: Matrix
 ) -> LayerWeights:
     """Load one layer; `norm` returns norm factors, `matrix` everything else."""
     hidden, ffn, size = config.hidden, config.ffn, config.head_size

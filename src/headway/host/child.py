@@ -39,7 +39,12 @@ class FrameSink:
             if done.emitted
         }
         if ids:
-            self.send(frames.Tokens(step.id, result.ends_ns[-1], ids))
+            logprobs = {
+                work.sequence.id: list(done.logprobs)
+                for work, done in zip(step.work, result.done, strict=True)
+                if done.logprobs
+            }
+            self.send(frames.Tokens(step.id, result.ends_ns[-1], ids, logprobs))
 
     def on_end(
         self, request: Request, sequence: Sequence | None, outcome: str, now_ns: int

@@ -11,6 +11,7 @@ import msgspec
 
 from headway.core.fleet import Report
 from headway.core.request import PrefixExtent, Request, Slo, Stage
+from headway.core.sampling import Sampling, TokenLogprob
 from headway.errors import HeadwayError
 from headway.host.spec import HostSpec
 
@@ -56,6 +57,7 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     prefix: tuple[PrefixExtent, ...]
     next_extent: int | None
     prompt_ids: tuple[int, ...] | None
+    sampling: Sampling
     supersedes: int | None
 
     @classmethod
@@ -95,6 +97,7 @@ class Tokens(msgspec.Struct, tag=True, frozen=True):
     step: int
     end_ns: int
     ids: dict[int, list[int]]  # request id -> new ids
+    logprobs: dict[int, list[TokenLogprob]] = {}  # of those that asked for them
 
 
 class Ended(msgspec.Struct, tag=True, frozen=True):

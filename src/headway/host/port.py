@@ -157,7 +157,8 @@ class ProcessPort:
             sequence = self._sequences.get(request_id)
             if sequence is not None:
                 works.append(Work(sequence, len(ids)))
-                done.append(WorkDone(0, len(ids), len(ids), ids=ids))
+                logprobs = frame.logprobs.get(request_id, ())
+                done.append(WorkDone(0, len(ids), len(ids), ids=ids, logprobs=logprobs))
         step = Step(frame.step, "main", works)
         self._sink.on_tokens(step, StepResult(DONE, done, [frame.end_ns]))
         for work, result in zip(works, done, strict=True):

@@ -8,20 +8,20 @@ from functools import cache
 import torch
 
 from headway.core.protocols import Clock
+from headway.engine.architecture import Architecture
+from headway.engine.decoder import Decoder
 from headway.engine.executor import TorchExecutor
-from headway.engine.gemma import Gemma
-from headway.engine.gemma_config import GemmaConfig
 from headway.engine.kv_exchange import KvExchange
-from headway.engine.weights import GemmaWeights, LayerWeights
+from headway.engine.weights import LayerWeights, Weights
 from headway.sim import Lengths
 
 VOCABULARY = 512
 LAYERS = 8
 
 
-def tiny_config() -> GemmaConfig:
+def tiny_config() -> Architecture:
     """Eight layers, six of them with a window of 12 tokens."""
-    return GemmaConfig(
+    return Architecture(
         hidden=64,
         ffn=96,
         heads=4,
@@ -36,7 +36,7 @@ def tiny_config() -> GemmaConfig:
 
 
 @cache
-def tiny_model(seed: int = 11) -> Gemma:
+def tiny_model(seed: int = 11) -> Decoder:
     """Weights far enough from zero that the most likely token keeps changing, and norms that are not 1."""
     config, random = tiny_config(), torch.Generator().manual_seed(seed)
     hidden, heads, kv_heads, size = config.hidden, config.heads, config.kv_heads, config.head_size
@@ -62,7 +62,7 @@ def tiny_model(seed: int = 11) -> Gemma:
         for _ in range(config.layers)
     )
     embedding = draw(VOCABULARY, hidden, spread=0.02)
-    return Gemma(config, GemmaWeights(embedding, norm(hidden), layers))
+    return Decoder(config, Weights(embedding, norm(hidden), layers))
 
 
 def tiny_executor(

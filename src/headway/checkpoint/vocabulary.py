@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.engine.gguf_file import GgufFile
+from headway.checkpoint.gguf_file import GgufFile
 from headway.errors import ModelFileError
 
 SPACE = "\u2581"

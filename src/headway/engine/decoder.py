@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- everybody calls it so
 
-from headway.engine.gemma_config import GemmaConfig
+from headway.engine.architecture import Architecture
+from headway.engine.attention import attend
 from headway.engine.kv_pool import KvPool
-from headway.engine.layout import FEW_TOKENS, Group, Layout, Reach
+from headway.engine.layout import Layout
 from headway.engine.linear import Linear
-from headway.engine.weights import GemmaWeights, LayerWeights
+from headway.engine.weights import LayerWeights, Weights
 
 # Shapes: N tokens of the step, E hidden, H query heads, K key/value heads, G = H / K, D head size,
 # S sequences of a group, T new tokens of each, L slots each sees, V vocabulary.
@@ -48,13 +49,13 @@ class Layer:
         self.gate_up, self.down = Linear(weights.gate_up), Linear(weights.down)
 
 
-class Gemma:
+class Decoder:
     """A Gemma-3 text model without state: KV is in the pool, hidden states are the caller's.
 
     Copies the matrices into another layout: drop `weights` afterwards. `bytes` is what it holds.
     """
 
-    def __init__(self, config: GemmaConfig, weights: GemmaWeights) -> None:
+    def __init__(self, config: Architecture, weights: Weights) -> None:
         self.config = config
         self._embedding, self._final = weights.embedding, weights.final
         self._head = Linear(weights.embedding)
@@ -120,54 +121,15 @@ class Gemma:
         keys, values = pool.keys[index], pool.values[index]
         keys.index_copy_(0, layout.slots, key)
         values.index_copy_(0, layout.slots, value.reshape(-1, kv_heads, size))
-        parts = [
-            self._attend_group(query, keys, values, group, group.local if sliding else group.wide)
-            for group in layout.groups
-        ]
-        attended = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return weights.out(attended)
+        return weights.out(
+            attend(query, keys, values, layout.groups, scale=self._score_scale, sliding=sliding)
+        )
 
     def _turn(self, heads: Tensor, weights: Layer, rotation: Rotation) -> Tensor:
         """Norm each head and rotate it by its position."""
         cosine, sine = rotation
         normed = F.rms_norm(heads, self._head_shape, None, self.config.epsilon) * weights.qk_norm
         return normed * cosine + normed.roll(self.config.head_size // 2, -1) * sine
-
-    def _attend_group(
-        self, query: Tensor, keys: Tensor, values: Tensor, group: Group, reach: Reach
-    ) -> Tensor:
-        """Return (S T, H D).
-
-        Few new tokens: query heads of one key/value head become its queries, so that K and V are read once
-        and never expanded. Many: heads stay heads, which keeps the mask small.
-        """
-        config, (sequences, tokens) = self.config, (group.sequences, group.tokens)
-        kv_heads, size, ratio = config.kv_heads, config.head_size, config.heads // config.kv_heads
-        rows = query[group.first : group.first + sequences * tokens]
-        shape = (sequences, -1, kv_heads, size)
-        key = keys.index_select(0, reach.slots).view(shape).transpose(1, 2)  # (S, K, L, D)
-        value = values.index_select(0, reach.slots).view(shape).transpose(1, 2)
-        mask = reach.mask
-        rows = rows.reshape(sequences, tokens, kv_heads, ratio, size)
-        if tokens <= FEW_TOKENS:
-            rows = rows.transpose(1, 2).reshape(sequences, kv_heads, tokens * ratio, size)
-            if mask is not None and tokens > 1:
-                mask = mask.repeat_interleave(ratio, 2)
-            out = F.scaled_dot_product_attention(rows, key, value, mask, scale=self._score_scale)
-            out = out.view(sequences, kv_heads, tokens, ratio, size).transpose(1, 2)
-        else:
-            rows = rows.reshape(sequences, tokens, -1, size).transpose(1, 2)  # (S, H, T, D)
-            key, value = _for_each_query_head(key, ratio), _for_each_query_head(value, ratio)
-            out = F.scaled_dot_product_attention(rows, key, value, mask, scale=self._score_scale)
-            out = out.transpose(1, 2)
-        return out.reshape(sequences * tokens, config.heads * size)
-
-
-def _for_each_query_head(heads: Tensor, ratio: int) -> Tensor:
-    """Repeat (S, K, L, D) to (S, K G, L, D); a view when K is 1."""
-    sequences, kv_heads, slots, size = heads.shape
-    wide = heads[:, :, None].expand(sequences, kv_heads, ratio, slots, size)
-    return wide.reshape(sequences, kv_heads * ratio, slots, size)
 
 
 def _rotation(positions: Tensor, frequencies: Tensor) -> Rotation:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headway.engine.gguf_file import GgufFile
+from headway.checkpoint.gguf_file import GgufFile
 from headway.errors import ModelFileError
 
 PATTERN = 6  # every sixth layer attends to everything
@@ -17,7 +17,7 @@ _Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class GemmaConfig:
+class Architecture:
     """Sizes of a Gemma-3 text model; `sliding` says of each layer whether it sees only `window` tokens."""
 
     hidden: int
@@ -46,7 +46,7 @@ class GemmaConfig:
         return self.layers * 2 * self.kv_heads * self.head_size * 4
 
 
-def config_from_gguf(file: GgufFile) -> GemmaConfig:
+def config_from_gguf(file: GgufFile) -> Architecture:
     """Read the metadata llama.cpp writes for architecture `gemma3`."""
     architecture = file.text("general.architecture")
     if architecture != "gemma3":
@@ -63,7 +63,7 @@ def config_from_gguf(file: GgufFile) -> GemmaConfig:
     )
     head_size = size("attention.key_length")
     pattern = size("attention.sliding_window_pattern", PATTERN)
-    return GemmaConfig(
+    return Architecture(
         hidden=hidden,
         ffn=size("feed_forward_length"),
         heads=heads,
@@ -82,7 +82,7 @@ def config_from_gguf(file: GgufFile) -> GemmaConfig:
     )
 
 
-def config_from_json(config: _Json, name: str) -> GemmaConfig:
+def config_from_json(config: _Json, name: str) -> Architecture:
     """Read a `config.json`, of transformers 4 (flat rope keys) or 5 (`rope_parameters`).
 
     Raises:
@@ -114,7 +114,7 @@ def config_from_json(config: _Json, name: str) -> GemmaConfig:
         raise ModelFileError(message) from error
 
 
-def _from_json(config: _Json, name: str) -> GemmaConfig:
+def _from_json(config: _Json, name: str) -> Architecture:
     layers = int(config["num_hidden_layers"])
     local, wide = _ropes(config)
     kinds = config.get("layer_types")
@@ -126,7 +126,7 @@ def _from_json(config: _Json, name: str) -> GemmaConfig:
             f"{name} scales positions as {wide.get('rope_type')}: only linear scaling is built"
         )
         raise ModelFileError(message)
-    return GemmaConfig(
+    return Architecture(
         hidden=int(config["hidden_size"]),
         ffn=int(config["intermediate_size"]),
         heads=int(config["num_attention_heads"]),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from headway.engine.vocabulary import BYTE, CONTROL, NORMAL, SPACE, USER_DEFINED, Vocabulary
+from headway.checkpoint.vocabulary import BYTE, CONTROL, NORMAL, SPACE, USER_DEFINED, Vocabulary
 
 FIXED = [
     ("<eos>", CONTROL),
