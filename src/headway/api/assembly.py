@@ -79,6 +79,8 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
             choices["memory"].make,
             choices["routing"].make(),
             choices["admission"].make(),
+            choices["speculation"].make,
+            choices["control"].make(),
         ),
         InstanceOptions(
             blocks=blocks,

@@ -32,8 +32,10 @@ class Scenario:
     batching: str = "sarathi"
     ordering: str = "fcfs"
     memory: str = "recompute"
+    speculation: str = "none"
     routing: str = "least_work"
     admission: str = "unbounded"
+    control: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
     slo: tuple[str, ...] = (DEFAULT_SLO,)
     trace: str | None = None

@@ -118,10 +118,14 @@ def _policy_flags(
     ] = "sarathi",
     ordering: Annotated[str, Option(metavar="POLICY", help="Who goes first.")] = "fcfs",
     memory: Annotated[str, Option(metavar="POLICY", help="Whom to take KV from.")] = "recompute",
+    speculation: Annotated[
+        str, Option(metavar="POLICY", help="How many tokens to draft.")
+    ] = "none",
     routing: Annotated[str, Option(metavar="POLICY", help="Which instance.")] = "least_work",
     admission: Annotated[
         str, Option(metavar="POLICY", help="Accept, or say why not.")
     ] = "unbounded",
+    control: Annotated[str, Option(metavar="POLICY", help="What to change in the fleet.")] = "none",
     settings: Annotated[
         list[str] | None,
         Option("--set", metavar="POLICY.OPTION=VALUE", help="Set an option; repeatable."),

@@ -18,6 +18,17 @@ class Report(NamedTuple):
     free_blocks: int
     total_blocks: int
     stopped: str = ""  # why it takes no more requests
+    running: int = 0
+    queued_tokens: int = 0  # input of waiting and running requests that is not computed yet
+    head_blocks: int = 0  # what the first waiting request needs and lacks
+    waiting_blocks: int = 0  # what all waiting requests need and lack
+    preemptions: int = 0  # so far
+    queued: tuple[
+        tuple[int, int], ...
+    ] = ()  # (request id, uncomputed tokens) of those waiting, in order
+    movable: tuple[
+        tuple[int, int], ...
+    ] = ()  # (request id, blocks) of those decoding, last in order first
 
 
 class Handoff(NamedTuple):
@@ -34,3 +45,33 @@ class Handoff(NamedTuple):
     cached_tokens: int = 0
     preemptions: int = 0
     output_ids: tuple[int, ...] = ()
+
+
+class Migrate(NamedTuple):
+    """Move a request to another instance: with its KV where it has some, else as it is."""
+
+    request_id: int
+    to: str
+
+
+class SetRole(NamedTuple):
+    """From now on an instance is mixed, prefill or decode; what it has, it ends."""
+
+    instance: str
+    role: str
+
+
+class Retire(NamedTuple):
+    """Send no more requests to an instance."""
+
+    instance: str
+
+
+class Enlist(NamedTuple):
+    """Send requests to a retired instance again."""
+
+    instance: str
+
+
+Action = Migrate | SetRole | Retire | Enlist
+MIXED, PREFILL, DECODE = "mixed", "prefill", "decode"  # roles

@@ -43,6 +43,7 @@ class StepPlan:
     shed: Seq[Sequence] = ()  # waiting or running sequences to give up
     wake_at_ns: int | None = None  # plan again at this time even if nothing happens
     steady: bool = False
+    nano_batches: int = 1  # > 1: operators of so many parts of the batch overlap (NanoFlow)
 
 
 class Step(NamedTuple):
@@ -55,6 +56,7 @@ class Step(NamedTuple):
     share: int | None = None
     key: int = 0  # orders simultaneous results: stable under leaping
     decodes: Seq[Sequence] = ()  # of the first works: plain decodes (one token, whole model)
+    nano_batches: int = 1
 
 
 class WorkDone(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence as Seq
 from typing import ClassVar, Protocol
 
-from headway.core.fleet import Handoff, Report
+from headway.core.fleet import Action, Handoff, Report
 from headway.core.plan import Step, StepPlan, StepResult, Transfer, WorkDone
 from headway.core.request import Request
 from headway.core.sequence import Sequence
@@ -25,6 +25,8 @@ DRAFTS = "drafts"  # draft tokens, verified
 LEAPS = "leaps"  # repeats > 1
 PREDICTS = "predicts"  # view.step_time_ns answers
 PADDING = "padding"  # Work.pad_to changes the time of a step
+SHARES = "shares"  # lanes contend for the device as their shares say
+OVERLAP = "overlap"  # StepPlan.nano_batches changes the time of a step
 
 
 class Timer(Protocol):
@@ -120,6 +122,9 @@ class Outcomes(Protocol):
 class Batching(Protocol):
     """What does this instance compute next?
 
+    Every policy of an instance may also listen: `on_submit(sequence)` before it is queued, `on_step(step, result)`
+    before a landed step is applied (some repeats of a leap at once), `on_end(sequence, outcome)`.
+
     May also define: `lanes: dict[str, int]` (lane -> steps in flight, 1 or 2; default one lane "main"),
     `needs: frozenset[str]`, `step_tokens: int` (most tokens one of its steps computes), and
     `on_event(view) -> {lane: boundary}`, called after a submit, release or wake while lanes are busy.
@@ -147,6 +152,13 @@ class Memory(Protocol):
         """Choose among `candidates` (idle, behind the asker, last in order first); fewer means "not now"."""
 
 
+class Speculation(Protocol):
+    """How many tokens to draft? Asked when a plan takes decodes and names no number itself."""
+
+    def drafts(self, view: InstanceView, decoding: Seq[Sequence]) -> int | Seq[int]:
+        """Draft tokens for every one of `decoding`, or one number for all; 0 drafts nothing."""
+
+
 class Admission(Protocol):
     """Accept, or say why not?"""
 
@@ -154,8 +166,23 @@ class Admission(Protocol):
         """None to accept; else the reason, one sentence for the client."""
 
 
+class Control(Protocol):
+    """What should change in the fleet? Asked every `period_ns` while requests are in it."""
+
+    @property
+    def period_ns(self) -> int: ...
+
+    def tick(self, view: FleetView) -> Seq[Action]:
+        """Return what to do now; the fleet does what is still possible."""
+
+
 class Routing(Protocol):
-    """Which instance? One of `view.instances`."""
+    """Which instance? One of `view.instances`.
+
+    A policy of a fleet with roles may define `hand_over(request, view) -> instance | None`, asked when a prefill
+    instance has computed a prompt: where it decodes, or None to ask again when something changes. Every policy of a
+    fleet may listen: `on_end(request, outcome)`.
+    """
 
     def route(self, request: Request, view: FleetView) -> str:
         """Return an instance id."""

@@ -28,6 +28,10 @@ class InstanceView(Protocol):
         """Left in the draft."""
 
     @property
+    def taken_tokens(self) -> int:
+        """Tokens of all works taken in the draft, drafts included."""
+
+    @property
     def block_tokens(self) -> int: ...
     @property
     def layers(self) -> int: ...
@@ -71,9 +75,11 @@ class InstanceView(Protocol):
         """
 
     def take_decodes(
-        self, lane: str = "main", *, draft_tokens: int = 0, limit: int | None = None
+        self, lane: str = "main", *, draft_tokens: int | None = None, limit: int | None = None
     ) -> list[Work]:
-        """One token (and drafts) for every decode that can advance, in order, at most `limit` works.
+        """One token (and drafts) for every decode that can advance, in order, at most `limit` tokens.
+
+        `draft_tokens=None` leaves the number to the speculation policy.
 
         `decodes + chunks` is the cheap way to add to them.
         """
@@ -105,6 +111,9 @@ class FleetView(Protocol):
     @property
     def instances(self) -> Seq[str]:
         """Ids that take requests, in a fixed order."""
+
+    def of_role(self, role: str) -> Seq[str]:
+        """Instances of a role (mixed | prefill | decode) that take requests."""
 
     @property
     def in_flight(self) -> int:

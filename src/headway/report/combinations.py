@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence as Seq
 from typing import Any
 
-KINDS = ("batching", "ordering", "memory", "routing", "admission")
+KINDS = ("batching", "ordering", "memory", "speculation", "routing", "admission", "control")
 
 
 def varying(rows: Seq[Mapping[str, Any]]) -> list[str]:

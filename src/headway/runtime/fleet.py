@@ -9,8 +9,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 
-from headway.core.fleet import ABORTED, REJECTED, Handoff
-from headway.core.protocols import Admission, Clock, InstancePort, Routing, TimingModel
+from headway.core.fleet import ABORTED, REJECTED, Action, Enlist, Handoff, Migrate, Retire
+from headway.core.protocols import (
+    Admission,
+    Clock,
+    Control,
+    InstancePort,
+    Routing,
+    TimingModel,
+)
 from headway.core.request import Request
 from headway.errors import HeadwayError, PlanError
 from headway.runtime.fleet_view import LiveFleetView
@@ -30,14 +37,20 @@ class Fleet:
         *,
         timing: TimingModel | None = None,
         seed: int = 0,
+        control: Control | None = None,
     ) -> None:
         self.clock, self.ports = clock, dict(ports)
         self.admission, self.routing = policies
+        self.control = control if control is not None and control.period_ns > 0 else None
+        self._ticking = False
+        everybody: tuple[object, ...] = (*policies, self.control)
+        self._listeners: list[OnEnd] = [p.on_end for p in everybody if hasattr(p, "on_end")]
         self._on_end = on_end
         rng = Random(seed)
         self.view = LiveFleetView(clock, list(ports), rng, timing)
         self._where: dict[int, tuple[str, Request]] = {}
         self._moving: set[int] = set()
+        self.control_error = ""  # why the control policy is not asked any more
         for name, port in ports.items():
             port.watch(partial(self.view.heard, name))
 
@@ -51,6 +64,9 @@ class Fleet:
             return
         self._where[request.id] = (name, request)
         self.view.sent(name, request)
+        if self.control and not self._ticking:
+            self._ticking = True
+            self._later(self.control)
         self.ports[name].submit(request, partial(self._replied, request))
 
     def _place(self, request: Request) -> tuple[str, str | None]:
@@ -88,7 +104,36 @@ class Fleet:
         where = self._where.pop(request.id, None)
         if where:
             self.view.ended(where[0], request)
+            for listener in self._listeners:
+                listener(request, outcome)
             self._on_end(request, outcome)
+
+    def _later(self, control: Control) -> None:
+        self.clock.call_at(self.clock.now_ns() + control.period_ns, partial(self._tick, control))
+
+    def _tick(self, control: Control) -> None:
+        """Ask the control policy. One that raises is not asked again: the fleet goes on as it is."""
+        if not self._where:
+            self._ticking = False
+            return
+        try:
+            actions = list(control.tick(self.view))
+        except Exception as error:  # noqa: BLE001 - a policy is somebody else's code
+            self.control_error = f"{type(control).__name__} raised {type(error).__name__}: {error}"
+            return
+        for action in actions:
+            self._do(action)
+        self._later(control)
+
+    def _do(self, action: Action) -> None:
+        if isinstance(action, Migrate):
+            self.migrate(action.request_id, action.to)
+        elif isinstance(action, Retire):
+            self.view.remove(action.instance)
+        elif isinstance(action, Enlist):
+            self.view.enlist(action.instance)
+        else:
+            self.view.set_role(action.instance, action.role)
 
     def migrate(self, request_id: int, to: str) -> None:
         """Move a request with its KV to another instance; it stays where it is when that is not possible."""

@@ -8,7 +8,7 @@ from random import Random
 
 import numpy as np
 
-from headway.core.fleet import Report
+from headway.core.fleet import MIXED, Report
 from headway.core.protocols import Clock, TimingModel
 from headway.core.request import Request
 from headway.errors import OptionError
@@ -30,6 +30,7 @@ class LiveFleetView:
         self._at = {name: n for n, name in enumerate(instances)}
         self._loads = {measure: array("q", bytes(8 * len(self._all))) for measure in MEASURES}
         self._reports = {name: Report(0, 0, 0, 0, 0, 0) for name in instances}
+        self._roles = dict.fromkeys(instances, MIXED)
         self.in_flight = 0
         self.stopped = ""  # why the last instance that stopped did so
         self._stream_tokens = 0
@@ -70,6 +71,10 @@ class LiveFleetView:
         """Predicted time of one step; None when nobody predicts."""
         return None if self._timing is None else self._timing.chunk_time_ns(tokens, context_tokens)
 
+    def of_role(self, role: str) -> list[str]:
+        """Instances of a role that take requests."""
+        return [name for name in self.instances if self._roles[name] == role]
+
     # -- written by the fleet ------------------------------------------------------------------------------------
 
     def heard(self, instance: str, report: Report) -> None:
@@ -93,7 +98,19 @@ class LiveFleetView:
         if instance in self.instances:
             self.instances.remove(instance)
             for loads in self._loads.values():
-                loads[self._at[instance]] = _GONE
+                loads[self._at[instance]] += _GONE
+
+    def enlist(self, instance: str) -> None:
+        """It takes requests again."""
+        if instance in self.instances or self._reports[instance].stopped:
+            return
+        self.instances = [one for one in self._all if one in self.instances or one == instance]
+        for loads in self._loads.values():
+            loads[self._at[instance]] -= _GONE
+
+    def set_role(self, instance: str, role: str) -> None:
+        """From now on it is mixed, prefill or decode."""
+        self._roles[instance] = role
 
     def _count(self, instance: str, request: Request, sign: int) -> None:
         self.in_flight += sign

@@ -23,6 +23,7 @@ from headway.core.protocols import (
     Memory,
     Ordering,
     Sink,
+    Speculation,
     TimingModel,
 )
 from headway.core.request import Request
@@ -30,6 +31,7 @@ from headway.core.sequence import FINISHED, RESTING, Sequence
 from headway.errors import PlanError
 from headway.runtime.apply_result import apply_result, living
 from headway.runtime.blocks import BlockPool
+from headway.runtime.ears import Ears
 from headway.runtime.ended import EndedIds
 from headway.runtime.launch import Flight
 from headway.runtime.moves import Moves
@@ -68,9 +70,13 @@ class Instance:
         options: InstanceOptions,
         sink: Sink,
         timing: TimingModel | None = None,
+        speculation: Speculation | None = None,
     ) -> None:
         self.batching, self.ordering, self.memory = policies
-        check_needs(options.name, executor.offers, *policies)
+        self.speculation = speculation
+        everybody = (*policies, *([speculation] if speculation else []))
+        check_needs(options.name, executor.offers, *everybody)
+        self.ears = Ears(everybody)
         self.clock, self.executor, self.sink, self.timing = clock, executor, sink, timing
         self.name, self.key, self.layers = options.name, options.key, executor.layers
         self.variant = options.variant
@@ -88,6 +94,7 @@ class Instance:
         self.prompt_tokens = 0  # of the requests that are here
         self.view = View(self, Random(options.seed))
         self.stopped: PlanError | None = None
+        self.deaf: PlanError | None = None  # a listener raised: the instance stops at its next plan
         self.steps = 0
         self.dynamic = is_dynamic(self.ordering)
         self._ended = EndedIds()
@@ -120,7 +127,12 @@ class Instance:
         self.prompt_tokens += request.prompt_tokens
         self.streams += request.stage.period_ns > 0
         try:
+            self.ears.submitted(sequence)
             self.queues.add_waiting(sequence)
+        except PlanError as error:
+            del self.sequences[request.id]
+            self.prompt_tokens -= request.prompt_tokens
+            return str(error)
         except Exception as error:  # noqa: BLE001 - an ordering policy is somebody else's code
             del self.sequences[request.id]
             self.prompt_tokens -= request.prompt_tokens
@@ -223,6 +235,11 @@ class Instance:
         if self.orphans:
             step, result = living(step, result)
         self.sink.on_tokens(step, result)
+        if self.ears.hear_steps and not self.stopped:
+            try:
+                self.ears.landed(step, result)
+            except PlanError as error:
+                self.deaf = error
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -276,6 +293,10 @@ class Instance:
         self.prompt_tokens -= request.prompt_tokens
         self.executor.release(request.id)
         self.sink.on_end(request, sequence, outcome, self.clock.now_ns())
+        try:
+            self.ears.ended(sequence, outcome)
+        except PlanError as error:
+            self.deaf = error
         del (
             sequence.decode
         )  # it refers back: without this only the cyclic collector could free them

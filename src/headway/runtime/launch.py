@@ -65,7 +65,16 @@ class Launcher:
         if leaps and instance.several:  # two leaps at once would count on the same free blocks
             leaps = instance.busy == 1 and sum(map(bool, plan.work.values())) == 1
         repeats = self._repeats(works, decodes) if leaps else 1
-        step = Step(instance.steps, lane, works, repeats, share, self._keys[lane], decodes)
+        step = Step(
+            instance.steps,
+            lane,
+            works,
+            repeats,
+            share,
+            self._keys[lane],
+            decodes,
+            plan.nano_batches,
+        )
         flight = Flight(step)
         if instance.several:
             flight.lease_decodes()

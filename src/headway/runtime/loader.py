@@ -18,13 +18,15 @@ from typing import Any
 
 from headway.errors import OptionError, UnknownNameError
 
-KINDS = ("batching", "ordering", "memory", "routing", "admission")
+KINDS = ("batching", "ordering", "memory", "speculation", "routing", "admission", "control")
 METHOD = {
     "batching": "plan",
     "ordering": "key",
     "memory": "victims",
+    "speculation": "drafts",
     "routing": "route",
     "admission": "admit",
+    "control": "tick",
 }
 _FOLDER = Path(__file__).parents[1] / "policies"
 

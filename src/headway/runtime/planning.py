@@ -88,6 +88,9 @@ class Planning:
 
     def _plan(self) -> StepPlan | None:
         instance = self._instance
+        if instance.deaf:
+            instance.stop(instance.deaf)
+            return None
         try:
             plan = instance.batching.plan(instance.view)
             check_plan(instance, plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from headway.core.protocols import Batching
+from headway.core.protocols import Batching, Speculation
 from headway.core.views import InstanceView
 from headway.errors import MissingCapabilityError
 
@@ -38,6 +38,11 @@ def listener_of(batching: Batching) -> Callable[[InstanceView], dict[str, str]] 
 def is_dynamic(ordering: object) -> bool:
     """Do its keys change as sequences progress?"""
     return bool(getattr(ordering, "dynamic", False))
+
+
+def speculation_of(policy: Speculation) -> Speculation | None:
+    """The policy, or None when it never drafts (`silent = True`): then nobody need ask it."""
+    return None if getattr(policy, "silent", False) else policy
 
 
 def check_needs(world: str, offers: frozenset[str], *policies: object) -> None:

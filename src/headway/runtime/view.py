@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from headway.core.plan import SWAP_OUT, Step, Work
 from headway.core.sequence import WAITING, Sequence
-from headway.errors import MissingCapabilityError
+from headway.errors import MissingCapabilityError, PlanError
 from headway.runtime.prefix_index import PrefixNode
 from headway.runtime.works import DecodeWorks
 
@@ -64,6 +64,7 @@ class View:
         self.all_decodes = DecodeWorks()  # kept while nobody joins or leaves
         self.growing: list[Sequence] = []  # of those, the ones that need a block for this step
         self.decodes_taken = False
+        self.taken_tokens = 0
         self._works_version = -1
 
     def open(self, now_ns: int, idle_lanes: Seq[str]) -> None:
@@ -73,6 +74,7 @@ class View:
         if draft.taken or draft.moves:
             draft.clear()
         self.decodes_taken = False
+        self.taken_tokens = 0
 
     def in_flight(self, lane: str) -> Seq[Work]:
         """Works of the lane's newest step; empty when idle."""
@@ -82,17 +84,16 @@ class View:
     # -- asking for work -----------------------------------------------------------------------------------------
 
     def take_decodes(
-        self, lane: str = "main", *, draft_tokens: int = 0, limit: int | None = None
+        self, lane: str = "main", *, draft_tokens: int | None = None, limit: int | None = None
     ) -> list[Work]:
         """One token (and drafts) for every decode that can advance, in order."""
         if self.decodes_taken:
             return []  # another lane has them all
         decoding = self._queues.decoding
-        most = self.step_tokens // (1 + draft_tokens)
-        if limit is not None:
-            most = min(most, limit)
+        drafts = self._drafts(decoding) if draft_tokens is None else draft_tokens
+        most = self.step_tokens if limit is None else min(self.step_tokens, limit)
         if (
-            not draft_tokens
+            not drafts
             and len(decoding) <= most
             and not self._instance.busy
             and not self.draft.taken
@@ -102,14 +103,39 @@ class View:
                 self.free_blocks -= len(growing)
                 self.growing = growing
                 self.decodes_taken = True
+                self.taken_tokens += len(decoding)
                 return self._every_decode()
+        return self._decode_works(lane, list(decoding), drafts, most)
+
+    def _drafts(self, decoding: Seq[Sequence]) -> int | list[int]:
+        """What the speculation policy says: 0 for all, or a number for each."""
+        speculation = self._instance.speculation
+        if speculation is None or not decoding:
+            return 0
+        drafts = speculation.drafts(self, decoding)
+        if isinstance(drafts, int):
+            return max(0, drafts)
+        if len(drafts) != len(decoding):
+            raise PlanError(
+                f"{type(speculation).__name__}: {len(drafts)} draft lengths for {len(decoding)} decodes"
+            )
+        return [max(0, number) for number in drafts] if any(drafts) else 0
+
+    def _decode_works(
+        self, lane: str, decoding: list[Sequence], drafts: int | list[int], most: int
+    ) -> list[Work]:
         works: list[Work] = []
-        for sequence in list(decoding):
-            if len(works) >= most:
+        left = most
+        for n, sequence in enumerate(decoding):
+            wanted = drafts if isinstance(drafts, int) else drafts[n]
+            wanted = min(wanted, sequence.max_tokens - sequence.output_tokens - 1)
+            if left <= 0:
                 break
-            work = self.take(sequence, 1 + draft_tokens, lane, draft_tokens=draft_tokens)
+            wanted = min(wanted, left - 1)
+            work = self.take(sequence, 1 + wanted, lane, draft_tokens=wanted)
             if work:
                 works.append(work)
+                left -= work.tokens
         return works
 
     def _half_done(self, sequences: Seq[Sequence]) -> bool:
@@ -209,6 +235,7 @@ class View:
         ):
             return None
         self.free_blocks -= need
+        self.taken_tokens += tokens
         draft.taken.add(sequence)
         if nodes:
             draft.matches[sequence] = list(nodes)

@@ -7,10 +7,12 @@ from headway.testing.audit import audit
 from headway.testing.conformance import (
     check_admission,
     check_batching,
+    check_control,
     check_memory,
     check_ordering,
     check_policy,
     check_routing,
+    check_speculation,
 )
 from headway.testing.fake_port import FakePort
 from headway.testing.log import Log
@@ -30,10 +32,12 @@ __all__ = [
     "audit",
     "check_admission",
     "check_batching",
+    "check_control",
     "check_memory",
     "check_ordering",
     "check_policy",
     "check_routing",
+    "check_speculation",
     "replay",
     "run_live",
     "run_sim",

@@ -36,8 +36,10 @@ def check_policy(kind: str, policy: PolicyRef) -> None:
         "batching": check_batching,
         "ordering": check_ordering,
         "memory": check_memory,
+        "speculation": check_speculation,
         "routing": check_routing,
         "admission": check_admission,
+        "control": check_control,
     }
     if kind not in checks:
         raise UnknownNameError.among("policy kind", kind, KINDS)
@@ -107,6 +109,25 @@ def check_memory(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool 
                 _check_batching(workload, setup, may_wait=False)
     if live:
         _check_live(replace(base, blocks=TIGHT), policy, complaints)
+
+
+def check_speculation(
+    policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True
+) -> None:
+    """Conservation with drafts accepted and refused, determinism, and termination under memory pressure."""
+    base = Setup("sarathi", speculation=policy)
+    for workload, setup in _pairs(base, seeds):
+        with _blaming(policy, setup):
+            run = _run(workload, setup)
+            _same(run, _run(workload, setup), "it is not deterministic: two equal runs differ")
+    if live:
+        _check_live(replace(base, blocks=TIGHT), policy)
+
+
+def check_control(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
+    """Whatever it asks for, every request ends once and no block is lost; equal runs are equal."""
+    base = Setup(control=policy, instances=3, report_interval_ns=50_000_003)
+    _check_fleet(base, policy, seeds, (), live=live)
 
 
 def check_routing(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:

@@ -244,6 +244,7 @@ class _Books:
 
     def __init__(self, shot: Snapshot, instance: Instance, memory: Memory) -> None:
         self.memory, self.timing = memory, instance.timing
+        self.speculation = None  # its answers are inputs of a plan: recordings are made without it
         self.lanes, self.layers = instance.lanes, instance.layers
         self.step_tokens, self.overlapped = instance.step_tokens, instance.overlapped
         self.busy, self.partials = shot.busy, shot.partials

@@ -12,6 +12,7 @@ from headway.core.fleet import ABORTED, FINISHED_OK, REJECTED
 from headway.core.protocols import ARRIVAL, Clock, Executor, Offer, TimingModel
 from headway.core.request import NS_PER_S, Request
 from headway.runtime import Fleet, Instance, InstanceOptions, LocalPort
+from headway.runtime.traits import speculation_of
 from headway.sim import Lengths, Timed
 from headway.testing.audit import audit
 from headway.testing.log import Log
@@ -34,8 +35,10 @@ class Setup:
     batching: PolicyRef = "sarathi"
     ordering: PolicyRef = "fcfs"
     memory: PolicyRef = "recompute"
+    speculation: PolicyRef = "none"
     routing: PolicyRef = "least_work"
     admission: PolicyRef = "unbounded"
+    control: PolicyRef = "none"
     blocks: int = 20_000
     block_tokens: int = 16
     host_blocks: int | None = None
@@ -78,6 +81,8 @@ class Setup:
             maker("memory", self.memory),
             maker("routing", self.routing)(),
             maker("admission", self.admission)(),
+            maker("speculation", self.speculation),
+            maker("control", self.control)(),
         )
 
 
@@ -215,7 +220,8 @@ class LiveFleet:
             mine = (policies.batching(), policies.ordering(), policies.memory())
             named = replace(options, name=f"i{n}", key=n, seed=setup.seed + n)
             timing = setup.timing if executor is None else None
-            port.instance = Instance(clock, made, mine, named, port, timing)
+            drafts = speculation_of(policies.speculation())
+            port.instance = Instance(clock, made, mine, named, port, timing, drafts)
             self.instances.append(port.instance)
             self.executors.append(made)
             ports[f"i{n}"] = port
@@ -226,6 +232,7 @@ class LiveFleet:
             self._heard,
             timing=setup.timing if executor is None else None,
             seed=setup.seed,
+            control=policies.control,
         )
         for port in ports.values():
             port.ended = self.fleet.ended

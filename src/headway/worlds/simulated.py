@@ -14,18 +14,22 @@ from headway.core.protocols import (
     ARRIVAL,
     Admission,
     Batching,
+    Control,
     Memory,
     Offer,
     Ordering,
     Routing,
     Sink,
+    Speculation,
     TimingModel,
     Workload,
 )
 from headway.core.request import Request
+from headway.policies.speculation.none import NoSpeculation
 from headway.runtime.fleet import Fleet
 from headway.runtime.instance import Instance, InstanceOptions
 from headway.runtime.local_port import LocalPort
+from headway.runtime.traits import speculation_of
 from headway.sim.outcomes import Lengths
 from headway.sim.timed import Timed
 
@@ -39,6 +43,8 @@ class Policies:
     memory: Callable[[], Memory]
     routing: Routing
     admission: Admission
+    speculation: Callable[[], Speculation] = NoSpeculation
+    control: Control | None = None
 
 
 class Simulation:
@@ -66,7 +72,8 @@ class Simulation:
             executor = Timed(self.clock, timing, self.lengths)
             mine = replace(options, name=name, key=n, seed=seed + n)
             made = (policies.batching(), policies.ordering(), policies.memory())
-            port.instance = Instance(self.clock, executor, made, mine, port, timing)
+            drafts = speculation_of(policies.speculation())
+            port.instance = Instance(self.clock, executor, made, mine, port, timing, drafts)
             self.instances.append(port.instance)
             ports[name] = port
         self.fleet = Fleet(
@@ -76,6 +83,7 @@ class Simulation:
             self._ended,
             timing=timing,
             seed=seed,
+            control=policies.control,
         )
         for port in ports.values():
             port.ended = self.fleet.ended

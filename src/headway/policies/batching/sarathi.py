@@ -27,6 +27,6 @@ class Sarathi:
     def plan(self, view: InstanceView) -> StepPlan:
         """Decodes first, then chunks in what is left."""
         decodes = view.take_decodes(limit=self.token_budget)
-        left = self.token_budget - len(decodes)
+        left = self.token_budget - view.taken_tokens
         chunks = view.take_prefills(tokens=left, sequences=self.max_num_seqs) if left else []
         return StepPlan({"main": decodes + chunks if chunks else decodes}, steady=True)

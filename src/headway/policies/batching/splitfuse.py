@@ -35,7 +35,7 @@ class Splitfuse:
         """Decodes first, then prompts composed to fill the pass."""
         target = self.forward_tokens or self._found or self._find(view)
         decodes = view.take_decodes(limit=target)
-        left = target - len(decodes)
+        left = target - view.taken_tokens
         chunks = view.take_prefills(tokens=left, sequences=self.max_num_seqs) if left else []
         return StepPlan({"main": decodes + chunks if chunks else decodes}, steady=True)
 
