@@ -17,14 +17,20 @@ ROWS = (
     ("runtime",),
     ("clocks", "sim", "engine", "remote"),
     ("worlds",),
-    ("host", "testing", "report", "server", "loadgen", "planner", "reproductions"),
-    ("api", "demo"),
+    ("host", "testing", "report", "server", "loadgen", "planner"),
+    ("api", "demo", "reproductions"),
     ("cli", "__init__", "__main__"),
 )
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
-NEIGHBOURS = {("core", "errors"), ("demo", "api"), ("__main__", "cli"), ("cli", "__init__")}
-NEIGHBOURS |= {(program, "report") for program in ("loadgen", "planner", "reproductions")}
-NEIGHBOURS |= {(program, "host") for program in ("server", "planner", "reproductions")}
+NEIGHBOURS = {
+    ("core", "errors"),
+    ("demo", "api"),
+    ("reproductions", "api"),
+    ("__main__", "cli"),
+    ("cli", "__init__"),
+}
+NEIGHBOURS |= {(program, "report") for program in ("loadgen", "planner")}
+NEIGHBOURS |= {(program, "host") for program in ("server", "planner")}
 ONLY = {"loadgen": {"core", "errors", "workload", "metrics", "report"}}  # measures anyone's server
 POLICY_LOADER = "runtime/loader.py"  # the one file of runtime that knows where policies live
 

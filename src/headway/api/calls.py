@@ -19,8 +19,10 @@ def simulate(
     batching: PolicyChoice = "sarathi",
     ordering: PolicyChoice = "fcfs",
     memory: PolicyChoice = "recompute",
+    speculation: PolicyChoice = "none",
     routing: PolicyChoice = "least_work",
     admission: PolicyChoice = "unbounded",
+    control: PolicyChoice = "none",
     timing: TimingModel | None = None,
     workload: Workload | None = None,
     capacity: bool = False,
@@ -43,8 +45,10 @@ def simulate(
         "batching": batching,
         "ordering": ordering,
         "memory": memory,
+        "speculation": speculation,
         "routing": routing,
         "admission": admission,
+        "control": control,
     }
     names = {kind: choice for kind, choice in policies.items() if isinstance(choice, str)}
     objects = {kind: choice for kind, choice in policies.items() if not isinstance(choice, str)}
@@ -63,8 +67,10 @@ def compare(
     batching: PolicyChoice | Seq[PolicyChoice] = "all",
     ordering: PolicyChoice | Seq[PolicyChoice] = "fcfs",
     memory: PolicyChoice | Seq[PolicyChoice] = "recompute",
+    speculation: PolicyChoice | Seq[PolicyChoice] = "none",
     routing: PolicyChoice | Seq[PolicyChoice] = "least_work",
     admission: PolicyChoice | Seq[PolicyChoice] = "unbounded",
+    control: PolicyChoice | Seq[PolicyChoice] = "none",
     rates: Seq[str | float] = ("1x",),
     timing: TimingModel | None = None,
     workload: Workload | None = None,
@@ -84,8 +90,10 @@ def compare(
         "batching": _listed(batching),
         "ordering": _listed(ordering),
         "memory": _listed(memory),
+        "speculation": _listed(speculation),
         "routing": _listed(routing),
         "admission": _listed(admission),
+        "control": _listed(control),
     }
     return compare_runs(
         Scenario.of(_texts(scenario)),

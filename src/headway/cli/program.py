@@ -9,6 +9,7 @@ import typer
 from headway.cli.catalogue import devices, models, policies
 from headway.cli.compare import compare
 from headway.cli.demo import demo
+from headway.cli.reproduce import reproduce
 from headway.cli.simulate import simulate
 from headway.cli.version import version
 from headway.errors import HeadwayError
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, simulate, compare, policies, models, devices, version):
+for verb in (demo, simulate, compare, reproduce, policies, models, devices, version):
     app.command(verb.__name__)(verb)
 
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # typer does not export it
