@@ -17,7 +17,7 @@ RULE = (
     "**reproduced** when the 95 % interval of the gain excludes no gain, the gain is at least half the paper's in log "
     "terms, and the gain in the null setting, where the mechanism must gain nothing, is within 5 % of 1; **partly** "
     "when only the first and the last hold; else **not reproduced**. The gain against the strong baseline (chunked "
-    "prefill, prefix cache, earliest deadline; for routing: least work and prefix cache) judges nothing, and tells most."
+    "prefill, prefix cache, earliest deadline; for routing: least work and prefix cache) judges nothing."
 )
 
 

@@ -13,16 +13,20 @@ from dataclasses import dataclass, field
 
 from headway.core import InstanceView, StepPlan
 from headway.errors import MissingCapabilityError
+from headway.policies.itl_budget import chunk_within
 
 CANDIDATES = (128, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096)
 
 
 @dataclass
 class Splitfuse:
-    """Options: tokens of a forward pass (0: find the knee), most sequences running at once."""
+    """Options: tokens of a forward pass (0: find the knee), most sequences running at once, and an ITL target that
+    makes passes shorter where it must (then the world has to predict step times).
+    """
 
     forward_tokens: int = 0
     max_num_seqs: int = 512
+    itl_target_ms: float | None = None
     saturation: float = 0.95
     _found: int = field(default=0, init=False, repr=False)
 
@@ -36,8 +40,13 @@ class Splitfuse:
         target = self.forward_tokens or self._found or self._find(view)
         decodes = view.take_decodes(limit=target)
         left = target - view.taken_tokens
+        if self.itl_target_ms is not None and left and (view.prefilling or view.waiting):
+            left = chunk_within(view, decodes, self.itl_target_ms, left)
         chunks = view.take_prefills(tokens=left, sequences=self.max_num_seqs) if left else []
-        return StepPlan({"main": decodes + chunks if chunks else decodes}, steady=True)
+        return StepPlan(
+            {"main": decodes + chunks if chunks else decodes},
+            steady=self.itl_target_ms is None or not chunks,
+        )
 
     def _find(self, view: InstanceView) -> int:
         try:
