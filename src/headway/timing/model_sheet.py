@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
 
 from headway.errors import OptionError
 from headway.timing.precision import precision
@@ -22,6 +26,7 @@ class Experts:
     shared_ffn: int = 0  # inner width of all shared experts together
     dense_layers: int = 0  # layers that have the model's plain FFN instead
     precision: str | None = None  # of the routed experts; None: the model's
+    skew: float = 0.0  # Zipf exponent of their popularity; 0: all alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +181,13 @@ class ModelSheet:
         return math.ceil(self.common_block_bytes + routed + embedding)
 
     def hit_experts(self, tokens: int) -> float:
-        """Expected distinct experts of a layer that `tokens` tokens visit, under uniform routing."""
+        """Expected distinct experts of a layer that `tokens` tokens visit, each token on its own."""
         if self.experts is None:
             return 0.0
-        count, top_k = self.experts.count, self.experts.top_k
+        count, top_k, skew = self.experts.count, self.experts.top_k, self.experts.skew
+        if skew:
+            missed = (1.0 - visit_probabilities(count, top_k, skew)) ** tokens
+            return float(count - missed.sum())
         return count * (1.0 - (1.0 - top_k / count) ** tokens)
 
     def kv_elements_per_token(self, tp: int = 1) -> int:
@@ -211,3 +219,22 @@ class ModelSheet:
 
     def _ffn_parameters(self, inner: int) -> int:
         return (3 if self.gated else 2) * self.hidden * inner
+
+
+@cache
+def visit_probabilities(count: int, top_k: int, skew: float) -> npt.NDArray[np.float64]:
+    """Return the probability that a token visits each expert, most popular first; they sum to `top_k`.
+
+    Proportional to rank^-skew, and at most 1: what a certain visit leaves over goes to the others.
+    """
+    weights = np.arange(1, count + 1, dtype=np.float64) ** -skew
+    visits = np.zeros(count)
+    certain = 0
+    while True:  # at most top_k rounds
+        rest = weights[certain:]
+        visits[certain:] = (top_k - certain) * rest / rest.sum()
+        above = certain + int((visits[certain:] > 1.0).sum())
+        if above == certain:
+            return visits
+        visits[:above] = 1.0
+        certain = above
