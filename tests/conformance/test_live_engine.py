@@ -108,10 +108,17 @@ def _eager(path: Path) -> object:
     return policy
 
 
-def test_migration_between_live_instances_changes_no_token() -> None:
+@pytest.mark.parametrize("last_stage_blocks", [1, 16])
+def test_migration_between_live_instances_changes_no_token(last_stage_blocks: int) -> None:
     exchange = KvExchange()
     drawn = workload()
-    setup = Setup("sarathi", blocks=200, instances=2, routing="round_robin")
+    setup = Setup(
+        "sarathi",
+        blocks=200,
+        instances=2,
+        routing="round_robin",
+        last_stage_blocks=last_stage_blocks,
+    )
 
     def wander(fleet, clock):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         for n, offer in enumerate(drawn.requests):
@@ -123,3 +130,22 @@ def test_migration_between_live_instances_changes_no_token() -> None:
     run.conserved()
     same(run)
     assert set(run.log.ends.values()) == {"finished"}
+
+
+@pytest.mark.parametrize("memory", ["recompute", "swap"])
+def test_prompts_computed_on_one_live_instance_and_decoded_on_another_change_no_token(
+    memory: str,
+) -> None:
+    setup = Setup(
+        "sarathi",
+        memory=memory,
+        blocks=40,
+        instances=2,
+        roles=("prefill", "decode"),
+        routing="distserve",
+    )
+    run = run_live(workload(), setup, executor=tiny_executor(40, exchange=KvExchange()))
+    run.conserved()
+    same(run)
+    assert set(run.log.ends.values()) == {"finished"}
+    assert run.instances[1].steps

@@ -7,18 +7,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from headway.api.policy_choices import Choice, choose, label_of, options_by_kind
+from headway.api.pools import pools_of
 from headway.api.rejections import Rejections
 from headway.api.scenario import NO_PARTS, Parts, Scenario
 from headway.api.slo_text import parse_slos
 from headway.api.workload_of import rate_of, requests_of, workload_of
 from headway.core import NS_PER_S, Variant
-from headway.core.protocols import TimingModel, Workload
+from headway.core.protocols import Batching, TimingModel, Workload
 from headway.metrics import Recorder
 from headway.runtime import InstanceOptions
 from headway.runtime.loader import KINDS
-from headway.runtime.traits import step_tokens_of
-from headway.timing import DeviceSheet, ModelSheet, Roofline, kv_capacity, load_device, load_model
-from headway.worlds import Policies, Simulation
+from headway.runtime.traits import logit_rows_of, step_tokens_of
+from headway.sim import Acceptance
+from headway.timing import (
+    DeviceSheet,
+    Drafting,
+    ModelSheet,
+    Roofline,
+    blocks_beside,
+    kv_capacity,
+    load_device,
+    load_link,
+    load_model,
+)
+from headway.worlds import Policies, SimulatedPool, Simulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,7 @@ class Assembled:
     kv_tokens: int  # that one instance holds
     config: Mapping[str, Any]
     modelled: bool  # step times come from the sheets of `model` and `device`
+    devices: int  # of all instances
 
     @property
     def recorder(self) -> Recorder:
@@ -54,19 +67,19 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
     device = load_device(scenario.gpu)
     choices = _choices(scenario, parts)
     step_tokens = step_tokens_of(choices["batching"].sample)
-    capacity = kv_capacity(
-        model,
-        device,
-        scenario.tp,
-        step_tokens=step_tokens,
-        memory_utilisation=scenario.memory_utilisation,
-        block_tokens=scenario.block_tokens,
-    )
-    blocks = capacity.blocks if scenario.kv_blocks is None else scenario.kv_blocks
+    written = pools_of(scenario)
+    pools = [
+        SimulatedPool(
+            pool.instances,
+            pool.role,
+            parts.timing or _timing(scenario, model, device, pool.tp),
+            _blocks(scenario, model, device, pool.tp, choices["batching"].sample),
+        )
+        for pool in written
+    ]
+    blocks = min(pool.blocks or 0 for pool in pools)
     kv_tokens = blocks * scenario.block_tokens
-    timing: TimingModel = parts.timing or Roofline(
-        model, device, scenario.tp, block_tokens=scenario.block_tokens
-    )
+    timing = parts.timing or _timing(scenario, model, device, scenario.tp)
     slos = parse_slos(scenario.slo)
     workload = parts.workload or workload_of(scenario, slos, min(model.max_context, kv_tokens))
     sink = Rejections(Recorder())
@@ -89,16 +102,51 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
             variant=Variant(model.name, model.precision, scenario.quality or {}),
         ),
         sink,
-        instances=scenario.instances,
+        pools=pools,
         report_interval_ns=None if interval_s is None else round(interval_s * NS_PER_S),
         seed=scenario.seed,
+        acceptance=_acceptance(scenario),
     )
     resolved = {"step_tokens": step_tokens, "kv_blocks": blocks, "kv_tokens": kv_tokens}
+    resolved["instances"] = sum(pool.instances for pool in written)
     config = _config(scenario, parts, choices, model, device) | resolved
     return Assembled(
         scenario, simulation, workload, sink, model, device, kv_tokens, config,
-        modelled=parts.timing is None,
+        modelled=parts.timing is None, devices=sum(pool.instances * pool.tp for pool in written),
     )  # fmt: skip
+
+
+def _timing(scenario: Scenario, model: ModelSheet, device: DeviceSheet, tp: int) -> TimingModel:
+    link = None if scenario.link is None else load_link(scenario.link)
+    target = Roofline(model, device, tp, block_tokens=scenario.block_tokens, peer_link=link)
+    if scenario.draft_model is None:
+        return target
+    return Drafting(target, load_model(scenario.draft_model), device, tp)
+
+
+def _acceptance(scenario: Scenario) -> Acceptance | None:
+    if scenario.acceptance is None:
+        return None
+    return Acceptance(scenario.acceptance, scenario.acceptance_spread, scenario.seed)
+
+
+def _blocks(
+    scenario: Scenario, model: ModelSheet, device: DeviceSheet, tp: int, batching: Batching
+) -> int:
+    capacity = kv_capacity(
+        model,
+        device,
+        tp,
+        step_tokens=step_tokens_of(batching),
+        memory_utilisation=scenario.memory_utilisation,
+        block_tokens=scenario.block_tokens,
+        sequences=logit_rows_of(batching),
+    )
+    if scenario.kv_blocks is not None:
+        return scenario.kv_blocks
+    if scenario.draft_model is None:
+        return capacity.blocks
+    return blocks_beside(capacity, load_model(scenario.draft_model), tp)
 
 
 def labels(scenario: Scenario, parts: Parts = NO_PARTS) -> dict[str, str]:

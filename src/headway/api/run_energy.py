@@ -30,7 +30,7 @@ def run_energy(assembled: Assembled, wall_ns: int) -> Energy | None:
         model,
         assembled.device,
         scenario.tp,
-        wall_ns=wall_ns * scenario.instances,
+        wall_ns=wall_ns * assembled.devices // scenario.tp,
         flops=totals.flops,
         moved_bytes=totals.kv_bytes + weights,
     )

@@ -29,6 +29,10 @@ class Scenario:
     precision: str | None = None  # of the weights; None: as the model is published
     tp: int = 1
     instances: int = 1
+    roles: str | None = (
+        None  # pools in place of `instances`: prefill:2,decode:2, with @N their own tp
+    )
+    link: str | None = None  # over which KV moves between instances; None: the device's network
     batching: str = "sarathi"
     ordering: str = "fcfs"
     memory: str = "recompute"
@@ -55,6 +59,9 @@ class Scenario:
     kv_blocks: int | None = None  # per instance; None: what fits beside the weights
     report_interval_s: float | None = None  # None: instances are not asked, the router counts
     memory_utilisation: float = 0.9
+    draft_model: str | None = None  # drafts on the target's devices; None: drafts cost nothing
+    acceptance: float | None = None  # chance that a draft token is right; None: any count alike
+    acceptance_spread: float = 0.0  # ... and its standard deviation among requests
     quality: Mapping[str, float] | None = None  # benchmark -> score of the variant, where known
     seed: int = 0
 
@@ -72,6 +79,8 @@ class Scenario:
             value = getattr(self, name)
             if value is not None and value < limit:
                 raise OptionError(f"{name} is {value}: give {limit} or more")
+        if self.acceptance_spread and self.acceptance is None:
+            raise OptionError("acceptance_spread needs an acceptance to spread about: give one")
         self._check_workload()
 
     def _check_workload(self) -> None:
@@ -123,6 +132,8 @@ class ScenarioOptions(TypedDict, total=False):
     precision: str | None
     tp: int
     instances: int
+    roles: str | None
+    link: str | None
     options: Mapping[str, Any]
     slo: str | tuple[str, ...]
     trace: str | None
@@ -142,6 +153,9 @@ class ScenarioOptions(TypedDict, total=False):
     kv_blocks: int | None
     report_interval_s: float | None
     memory_utilisation: float
+    draft_model: str | None
+    acceptance: float | None
+    acceptance_spread: float
     quality: Mapping[str, float] | None
     seed: int
 

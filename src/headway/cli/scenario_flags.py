@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _POLICY = "Name, pkg.mod:Class or file.py[:Class]"
 
 
-# The signatures of the next three functions are the flags; they are never called.
+# The signatures of the next four functions are the flags; they are never called.
 
 
 def _deployment_flags(
@@ -36,6 +36,21 @@ def _deployment_flags(
     instances: Annotated[
         str, Option(metavar="N", help="Copies of the model behind one router.")
     ] = "1",
+    roles: Annotated[
+        str | None,
+        Option(
+            metavar="ROLE:N[@TP],...",
+            help="Pools in place of --instances, such as prefill:2,decode:2; @TP is their own size.",
+        ),
+    ] = None,
+    link: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="Link over which KV moves between instances, such as nvlink4 or 25gbe "
+            "[default: the device's network].",
+        ),
+    ] = None,
     prefix_cache: Annotated[bool, Option(help="Reuse the KV of equal prompt beginnings.")] = True,
     block_tokens: Annotated[str, Option(metavar="N", help="Tokens of a KV block.")] = "16",
     kv_blocks: Annotated[
@@ -54,6 +69,23 @@ def _deployment_flags(
     ] = None,
 ) -> None:
     """What runs, on what."""
+
+
+def _drafting_flags(
+    *,
+    draft_model: Annotated[
+        str | None,
+        Option(metavar="MODEL", help="Model that drafts for --speculation [default: free drafts]."),
+    ] = None,
+    acceptance: Annotated[
+        str | None,
+        Option(metavar="SHARE", help="Chance that a draft token is right [default: any count]."),
+    ] = None,
+    acceptance_spread: Annotated[
+        str, Option(metavar="X", help="Its standard deviation among requests.")
+    ] = "0",
+) -> None:
+    """Who drafts, and how well."""
 
 
 def _workload_flags(
@@ -136,7 +168,7 @@ def _policy_flags(
 
 _SHARED = {
     name: flag
-    for group in (_deployment_flags, _workload_flags, _policy_flags)
+    for group in (_deployment_flags, _drafting_flags, _workload_flags, _policy_flags)
     for name, flag in inspect.signature(group).parameters.items()
 }
 
@@ -182,6 +214,8 @@ def _scenario(
         "tenants": functools.partial(count, least=0),
         "tenant_skew": number,
         "cv": positive,
+        "acceptance": share,
+        "acceptance_spread": number,
         "memory_utilisation": share,
     }
     fields = texts | {

@@ -32,19 +32,24 @@ class Report(NamedTuple):
 
 
 class Handoff(NamedTuple):
-    """A sequence between two instances: everything but its KV, which goes through a transfer."""
+    """A sequence between two instances: everything but its KV, which goes through a transfer.
+
+    A live migration makes several, one a stage; only with the `last` one the sequence stops.
+    """
 
     request_id: int
     total_tokens: int
     computed_tokens: int
     output_tokens: int
-    blocks: int
+    blocks: int  # that come with this stage
     first_token_ns: int
     last_token_ns: int
     started_ns: int = -1
     cached_tokens: int = 0
     preemptions: int = 0
     output_ids: tuple[int, ...] = ()
+    first: int = 0  # blocks before it are there already
+    last: bool = True
 
 
 class Migrate(NamedTuple):
@@ -75,3 +80,5 @@ class Enlist(NamedTuple):
 
 Action = Migrate | SetRole | Retire | Enlist
 MIXED, PREFILL, DECODE = "mixed", "prefill", "decode"  # roles
+MOVED = "moved"  # an outcome that only listeners of an instance hear: it goes on elsewhere
+NEVER = "never: "  # begins a refusal to take a sequence over that will always be one

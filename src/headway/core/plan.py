@@ -17,6 +17,8 @@ LayerRange = tuple[int, int]
 STEP, LAYER = "step", "layer"  # boundaries at which a step can be interrupted
 DONE, INTERRUPTED, FAILED = "done", "interrupted", "failed"  # StepResult.status
 SWAP_OUT, SWAP_IN, EXPORT, IMPORT = "swap_out", "swap_in", "export", "import"  # Transfer.kind
+COPY_OUT, COPY_IN = "copy_out", "copy_in"  # likewise, of a stage: the sequence goes on meanwhile
+KEEP = "keep"  # likewise, to the host: its request has ended and its KV may serve the next turn
 
 
 class Work(NamedTuple):
@@ -81,10 +83,18 @@ class StepResult(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """The only way KV moves: host swap, prefill to decode, migration, tiers."""
+    """The only way KV moves: host swap, prefill to decode, migration, tiers.
+
+    Blocks `first` to `first + blocks` of the sequence's table. Between instances both ends see one: `export` or
+    `copy_out` makes KV ready, `import` or `copy_in` pulls it and is the one that takes the link's time.
+    `extents`: contiguous pieces that are copied one by one; 1 also where the blocks are gathered on the way.
+    With `copies`, a `swap_out` or `keep` from `first` on adds to the blocks before, which the host has already.
+    """
 
     id: int
     kind: str
     sequence: Sequence
     blocks: int
     peer: str = "host"
+    first: int = 0
+    extents: int = 1

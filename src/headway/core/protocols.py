@@ -7,7 +7,7 @@ A policy must only have the method its kind names; what else it may say of itsel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence as Seq
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from headway.core.fleet import Action, Handoff, Report
 from headway.core.plan import Step, StepPlan, StepResult, Transfer, WorkDone
@@ -21,12 +21,14 @@ RESULT, TRANSFER, ARRIVAL, WAKE = range(4)  # ranks
 LANES = "lanes"  # two or more lanes side by side
 LAYERS = "layers"  # layer ranges and interrupts at layer boundaries
 TRANSFERS = "transfers"  # KV to the host and back
+COPIES = "copies"  # a `HostCopies`: copies on the host outlive the way back, and their request
 DRAFTS = "drafts"  # draft tokens, verified
 LEAPS = "leaps"  # repeats > 1
 PREDICTS = "predicts"  # view.step_time_ns answers
 PADDING = "padding"  # Work.pad_to changes the time of a step
 SHARES = "shares"  # lanes contend for the device as their shares say
 OVERLAP = "overlap"  # StepPlan.nano_batches changes the time of a step
+DENOISES = "denoises"  # works that compute tokens again: the steps of a diffusion model
 
 
 class Timer(Protocol):
@@ -85,6 +87,19 @@ class Executor(Protocol):
         """The sequence has ended and its blocks are free: forget what was kept for it."""
 
 
+class HostCopies(Protocol):
+    """What an executor that offers `copies` also does. Copies are named by request id.
+
+    A copy outlives `swap_in`; one that a `keep` has completed outlives `release`, until one of these is called.
+    """
+
+    def adopt_copy(self, from_id: int, to_id: int) -> None:
+        """The next turn goes on with the copy of an ended one: it is its own from now on."""
+
+    def drop_copy(self, request_id: int) -> None:
+        """Forget it; unknown ids are ignored."""
+
+
 class TimingModel(Protocol):
     """Predicts step times."""
 
@@ -126,7 +141,9 @@ class Batching(Protocol):
     before a landed step is applied (some repeats of a leap at once), `on_end(sequence, outcome)`.
 
     May also define: `lanes: dict[str, int]` (lane -> steps in flight, 1 or 2; default one lane "main"),
-    `needs: frozenset[str]`, `step_tokens: int` (most tokens one of its steps computes), and
+    `needs: frozenset[str]`, `step_tokens: int` (most tokens one of its steps computes), `waits: bool` (True: it may
+    plan nothing although work could run, until its `wake_at_ns`), `logit_rows: int` (most rows of logits held at
+    once), `denoises = True` (it plans the steps of diffusion models too), and
     `on_event(view) -> {lane: boundary}`, called after a submit, release or wake while lanes are busy.
     """
 
@@ -135,7 +152,10 @@ class Batching(Protocol):
 
 
 class Ordering(Protocol):
-    """Who goes first? Smaller keys do. `dynamic = True` when keys change as sequences progress."""
+    """Who goes first? Smaller keys do. `dynamic = True` when keys change as sequences progress.
+
+    `preempts = True`: who waits takes KV blocks from those who run behind it (through the memory policy).
+    """
 
     dynamic: ClassVar[bool]
 
@@ -144,7 +164,15 @@ class Ordering(Protocol):
 
 
 class Memory(Protocol):
-    """Whom to take blocks from, and how: `recompute` (room now) or `swap_out` (room later)."""
+    """Whom to take blocks from, and how: `recompute` (room now) or `swap_out` (room later).
+
+    May also define: `group_blocks: int`, how blocks lie and move: 0 (default) anywhere, gathered on the way; 1
+    anywhere, moved one by one; more in extents, taken in groups of so many and moved extent by extent.
+    `waits(view) -> bool`: must the lanes wait for what this plan swaps? `keeps_turns = True`: when a request with a
+    next turn ends, its KV goes to the host. `incremental = True`: copies stay true on the way back, and only later
+    blocks are moved out again. `kept_blocks: int`: most blocks of such copies, beside what is swapped out. The last
+    three need `copies`.
+    """
 
     def victims(
         self, view: InstanceView, blocks: int, candidates: Iterable[Sequence]
@@ -167,7 +195,11 @@ class Admission(Protocol):
 
 
 class Control(Protocol):
-    """What should change in the fleet? Asked every `period_ns` while requests are in it."""
+    """What should change in the fleet? Asked every `period_ns` while requests are in it.
+
+    May also listen like a routing policy, and define `meet(routing)`: called once, with the routing policy of its
+    fleet, by whose books it decides.
+    """
 
     @property
     def period_ns(self) -> int: ...
@@ -181,7 +213,8 @@ class Routing(Protocol):
 
     A policy of a fleet with roles may define `hand_over(request, view) -> instance | None`, asked when a prefill
     instance has computed a prompt: where it decodes, or None to ask again when something changes. Every policy of a
-    fleet may listen: `on_end(request, outcome)`.
+    fleet may listen: `on_place(request, instance)` when a request is sent somewhere or has moved there, and
+    `on_end(request, outcome)`. `reads_reports = True` asks for fresh reports.
     """
 
     def route(self, request: Request, view: FleetView) -> str:
@@ -220,15 +253,40 @@ class InstancePort(Protocol):
     def export_to(
         self, request_id: int, peer: str, on_ready: Callable[[Handoff | None], None]
     ) -> None:
-        """Move a sequence's KV out; `on_ready(None)` when it ended before."""
+        """Copy the next part of a sequence's KV out; `on_ready(None)` when it ended before or cannot leave.
+
+        Asked again after each handoff that is not the `last`.
+        """
 
     def import_from(
         self, request: Request, handoff: Handoff, peer: str, reply: Callable[[str | None], None]
     ) -> None:
-        """Take a sequence over; its KV comes through a transfer."""
+        """Take a part of a sequence; `reply(None)` once its KV is here, `reply(why)` when it is not taken."""
 
     def drain(self, on_drained: Callable[[], None]) -> None:
         """Take no more; call back after the last sequence and the last lease."""
+
+
+@runtime_checkable
+class MovingPort(InstancePort, Protocol):
+    """A port over which sequences leave and come. Until `end_export` replies True the source owns a sequence."""
+
+    def ask_import(self, request: Request, reply: Callable[[str | None], None]) -> None:
+        """Would it take over `request` with its whole prompt computed? Reserves nothing."""
+
+    def end_export(
+        self, request_id: int, reply: Callable[[bool], None], *, gone: bool
+    ) -> None:
+        """After the last handoff: forget it (`gone`) or go on with it. `reply(False)`: it had ended before."""
+
+    def end_import(self, request_id: int, *, commit: bool) -> None:
+        """Go on with a sequence that was taken over whole, or give back what was reserved for it."""
+
+    def set_role(self, role: str) -> None:
+        """From now on prefill, decode or mixed; sequences that wait to be handed over go on where they are."""
+
+    def watch_computed(self, sink: Callable[[Request], None]) -> None:
+        """Call `sink` when a prefill instance has computed a prompt."""
 
 
 class Offer(Protocol):

@@ -57,13 +57,16 @@ class Stage:
     `deadline_ns` for all units; or, when periodic, `(k + 1)·period_ns`.
     """
 
-    unit: str = "token"  # token; later frame, denoising step, action chunk
+    unit: str = "token"  # token; later frame, action chunk
     units: int | None = None  # None: until the model stops
     first_ns: int | None = None
     each_ns: int | None = None
     deadline_ns: int | None = None
     period_ns: int = 0  # > 0: unit k is released at k·period after arrival, not before
     unit_tokens: int = 0  # input tokens that arrive with every later unit of a periodic stage
+    denoise_tokens: int = 0  # > 0: a diffusion model makes so many tokens at once (a span) ...
+    denoise_steps: int = 1  # ... in so many steps,
+    refresh_steps: int = 1  # ... of which the first compute prompt and answer anew
 
     def due_ns(self, unit: int) -> int | None:
         """When unit `unit` is due after arrival; None when nothing was promised."""

@@ -8,7 +8,7 @@ from headway.core.request import Request
 WAITING = "waiting"  # in no step yet, preempted, or swapped out (then `swapped`)
 RUNNING = "running"  # holds blocks and takes part in steps
 RESTING = "resting"  # a periodic stream between two releases; holds its blocks
-LEAVING = "leaving"  # its KV is on the way out
+LEAVING = "leaving"  # its KV is on the way out, or it waits for an instance that decodes it
 ENTERING = "entering"  # its KV is on the way in
 FINISHED = "finished"
 
@@ -23,6 +23,8 @@ class Sequence:
         "computed_tokens",
         "decode",
         "decodes",
+        "denoised",
+        "denoises",
         "first_token_ns",
         "id",
         "lane",
@@ -51,7 +53,11 @@ class Sequence:
         self.id = request.id
         self.state = WAITING
         self.max_tokens = request.max_tokens
-        self.total_tokens = request.prompt_tokens  # input so far + output so far
+        self.denoises = request.stage.denoise_tokens > 0  # masks stand for its answer from the start
+        self.denoised = 0  # denoising steps done
+        self.total_tokens = request.prompt_tokens  # input so far + output so far, or all masks
+        if self.denoises:
+            self.total_tokens += request.max_tokens
         self.computed_tokens = 0  # tokens whose KV is in blocks, or on the host while swapped out
         self.output_tokens = 0
         self.cached_tokens = 0  # computed tokens that came from the prefix cache, at the last start
@@ -80,8 +86,28 @@ class Sequence:
 
     @property
     def in_prefill(self) -> bool:
-        """Is there input left to compute (after a preemption: input and old output)?"""
-        return self.remaining_tokens > 1 or self.output_tokens + self.pending_output == 0
+        """Is there input left to compute (after a preemption: input and old output)? While it denoises: always."""
+        return (
+            self.remaining_tokens > 1
+            or self.output_tokens + self.pending_output == 0
+            or self.denoises
+        )
+
+    @property
+    def refreshes(self) -> bool:
+        """Does its next denoising step compute prompt and answer anew? It must when their KV is not there."""
+        stage = self.request.stage
+        return (
+            self.computed_tokens < self.total_tokens
+            or self.denoised % stage.denoise_steps < stage.refresh_steps
+        )
+
+    @property
+    def denoise_tokens(self) -> int:
+        """Tokens that its next denoising step computes: all, or the span that is being denoised."""
+        if self.refreshes:
+            return self.total_tokens
+        return min(self.request.stage.denoise_tokens, self.max_tokens - self.output_tokens)
 
     @property
     def due_ns(self) -> int | None:

@@ -55,6 +55,9 @@ class InstanceView(Protocol):
     def prefilling(self) -> Seq[Sequence]:
         """Running sequences with input left to compute."""
 
+    def uncached_tokens(self, sequence: Sequence) -> int:
+        """Input it has left to compute, without what it could start on in the prefix cache now."""
+
     def in_flight(self, lane: str) -> Seq[Work]:
         """Works of the lane's newest step; empty when idle."""
 
@@ -110,10 +113,10 @@ class FleetView(Protocol):
 
     @property
     def instances(self) -> Seq[str]:
-        """Ids that take requests, in a fixed order."""
+        """Ids that take new requests, in a fixed order; those that only decode are not among them."""
 
     def of_role(self, role: str) -> Seq[str]:
-        """Instances of a role (mixed | prefill | decode) that take requests."""
+        """Instances of a role (mixed | prefill | decode) that take requests, from clients or from each other."""
 
     @property
     def in_flight(self) -> int:

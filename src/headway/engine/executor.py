@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from headway.core.plan import (
+    COPY_IN,
+    COPY_OUT,
     DONE,
     EXPORT,
     FAILED,
@@ -112,45 +114,46 @@ class TorchExecutor:
         """Queue a copy. One that cannot be made fails the sequence's next step, which then says why."""
         sequence = transfer.sequence
         entry, request_id = self._books.entry(sequence), sequence.request.id
-        used = -(-sequence.computed_tokens // self._pool.block_tokens)
-        blocks = tuple(sequence.blocks[:used])
+        blocks = tuple(sequence.blocks[transfer.first : transfer.first + transfer.blocks])
 
         def copy() -> None:
             try:
-                self._move(transfer.kind, request_id, entry, blocks)
+                self._move(transfer, request_id, entry, blocks)
             except Exception as error:  # noqa: BLE001 - reported by the sequence's next step
                 entry.broken = f"{transfer.kind} of request {request_id} failed: {error}"
-            self._clock.post(land)
+            self._clock.post(on_done)
 
-        def land() -> None:
-            if transfer.kind == EXPORT:
-                self._books.release(request_id)  # it lives elsewhere now
-            on_done()
-
-        entry.partial = None  # what moves restarts its chunk
+        if transfer.kind != COPY_OUT:
+            entry.partial = None  # what moves restarts its chunk
         self._worker(TRANSFER_THREAD).submit(copy)
 
     def release(self, request_id: int) -> None:
         """Forget tokens, hidden states and host copies; steps in flight keep theirs until they land."""
         self._books.release(request_id)
+        self._exchange.drop(request_id)
 
     def close(self) -> None:
         """Finish what is queued and end the threads; the executor cannot be used afterwards."""
         for worker in self._workers.values():
             worker.shutdown()
 
-    def _move(self, kind: str, request_id: int, entry: Entry, blocks: tuple[int, ...]) -> None:
+    def _move(
+        self, transfer: Transfer, request_id: int, entry: Entry, blocks: tuple[int, ...]
+    ) -> None:
+        kind, first = transfer.kind, transfer.first
         if kind == SWAP_OUT:
             entry.host = self._pool.copy_out(blocks, entry.tokens)
-        elif kind == EXPORT:
-            self._exchange.put(request_id, self._pool.copy_out(blocks, entry.tokens))
-        elif kind in (SWAP_IN, IMPORT):
-            copy = entry.host if kind == SWAP_IN else self._exchange.take(request_id)
+        elif kind in (EXPORT, COPY_OUT):
+            tokens = entry.tokens if kind == EXPORT else ()  # it goes on: more will come
+            self._exchange.put(request_id, first, self._pool.copy_out(blocks, tokens))
+        elif kind in (SWAP_IN, IMPORT, COPY_IN):
+            copy = entry.host if kind == SWAP_IN else self._exchange.take(request_id, first)
             entry.host = None
             if copy is None:
                 raise LookupError("there is no copy of its KV in this process")
             self._pool.copy_in(copy, blocks)
-            entry.tokens = list(copy.tokens)
+            if kind != COPY_IN:
+                entry.tokens = list(copy.tokens)
         else:
             raise LookupError("no such transfer")
 

@@ -8,18 +8,23 @@ from headway.engine.kv_pool import KvCopy
 
 
 class KvExchange:
-    """Copies by request id, each taken once. Safe from any thread."""
+    """Copies by request id and first block, each taken once. Safe from any thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._copies: dict[int, KvCopy] = {}
+        self._copies: dict[int, dict[int, KvCopy]] = {}
 
-    def put(self, request_id: int, copy: KvCopy) -> None:
-        """Leave a copy."""
+    def put(self, request_id: int, first: int, copy: KvCopy) -> None:
+        """Leave a copy of the blocks from `first` on."""
         with self._lock:
-            self._copies[request_id] = copy
+            self._copies.setdefault(request_id, {})[first] = copy
 
-    def take(self, request_id: int) -> KvCopy | None:
+    def take(self, request_id: int, first: int) -> KvCopy | None:
         """Fetch a copy and forget it; None when nobody left one."""
         with self._lock:
-            return self._copies.pop(request_id, None)
+            return self._copies.get(request_id, {}).pop(first, None)
+
+    def drop(self, request_id: int) -> None:
+        """Its request has ended or lives elsewhere: forget what nobody fetched."""
+        with self._lock:
+            self._copies.pop(request_id, None)

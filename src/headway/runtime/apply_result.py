@@ -44,6 +44,7 @@ def apply_result(instance: Instance, flight: Flight, result: StepResult, *, land
         else:
             sequence.partial = None
             sequence.computed_tokens += done.tokens
+            sequence.denoised += sequence.denoises
             if done.emitted:
                 _emitted(instance, sequence, done, (result.ends_ns[0], end_ns))
             elif pool.index and sequence.request.prefix:
@@ -103,13 +104,16 @@ def _emitted(
         sequence.first_token_ns = times_ns[0]
     sequence.last_token_ns = times_ns[1]
     sequence.output_tokens += done.emitted
-    sequence.total_tokens += done.emitted
+    if not sequence.denoises:
+        sequence.total_tokens += done.emitted
     if done.ids:
         _keep(sequence, done)
     if done.ended or sequence.output_tokens >= sequence.max_tokens:
         instance.finish(sequence, FINISHED_OK)
         return
-    if not sequence.decodes:
+    if instance.parks and _computed(sequence, done):
+        instance.moves.exports.park(sequence)
+    elif not sequence.decodes and not sequence.denoises:
         _prefilled(instance, sequence)
     if sequence.request.stage.period_ns:
         _next_unit(instance, sequence)
@@ -131,6 +135,15 @@ def _keep(sequence: Sequence, done: WorkDone) -> None:
     if sequence.output_ids is None:
         sequence.output_ids = []
     sequence.output_ids += done.ids
+
+
+def _computed(sequence: Sequence, done: WorkDone) -> bool:
+    """Has it just come to the end of its prompt (or of what a preemption lost)? Streams and diffusion stay."""
+    return (
+        sequence.state is RUNNING
+        and (not sequence.decodes or sequence.output_tokens == done.emitted)
+        and not (sequence.request.stage.period_ns or sequence.denoises)
+    )
 
 
 def _prefilled(instance: Instance, sequence: Sequence) -> None:

@@ -30,6 +30,10 @@ class BlockPool:
         cached = self.index.evictable_blocks if self.index is not None else 0
         return len(self._recycled) + self.total - self._fresh + cached
 
+    def unused(self) -> list[int]:
+        """Blocks that nobody holds and no prefix is cached in, for whoever looks over the books."""
+        return [*self._recycled, *range(self._fresh, self.total)]
+
     def missing(self, sequence: Sequence, tokens: int) -> int:
         """Blocks `sequence` lacks to hold `tokens` tokens of KV; never negative."""
         return max(0, -(-tokens // self.block_tokens) - len(sequence.blocks))
@@ -76,6 +80,10 @@ class BlockPool:
             assert self.index and lacking <= self.index.evictable_blocks, "plans are checked"
             recycled += self.index.evict(lacking)
 
+    def _take_back(self, blocks: list[int]) -> None:
+        """These are free now."""
+        self._recycled += blocks
+
     def start(self, sequence: Sequence, nodes: Seq[object]) -> None:
         """Let a sequence without blocks begin on cached prefix extents."""
         assert self.index is not None and not sequence.blocks
@@ -93,7 +101,7 @@ class BlockPool:
         if not request.prefix and request.next_extent is None:
             return
         if self.index and not sequence.leases and sequence.blocks:
-            self._recycled += self.index.publish(sequence, self.block_tokens, ended=ended)
+            self._take_back(self.index.publish(sequence, self.block_tokens, ended=ended))
 
     def give_back(self, sequence: Sequence) -> None:
         """Free all blocks of `sequence`, or leave them to the last lease: `end_lease` calls again."""
@@ -101,10 +109,10 @@ class BlockPool:
             return
         if sequence.nodes and self.index:
             shared = self.index.release(sequence.nodes)
-            self._recycled += sequence.blocks[shared:]
+            self._take_back(sequence.blocks[shared:])
             sequence.nodes = ()
         else:
-            self._recycled += sequence.blocks
+            self._take_back(sequence.blocks)
         sequence.blocks = []
         sequence.capacity_tokens = 0
 

@@ -51,7 +51,7 @@ def check_plan(instance: Instance, plan: StepPlan) -> None:
 def _has_future(instance: Instance, plan: StepPlan) -> bool:
     """Will an event come that can change things?"""
     return bool(
-        instance.busy or instance.moves.under_way or instance.resting or plan.wake_at_ns is not None
+        instance.busy or instance.moves.pending or instance.resting or plan.wake_at_ns is not None
     )
 
 
@@ -99,6 +99,8 @@ def _check_works(
         if work is not sequence.decode or sequence.partial:
             _check_chunk(instance, work, start - sequence.computed_tokens)
         reached = start + sequence.pending_tokens + work.tokens
+        if sequence.denoises:
+            reached = sequence.total_tokens
         if reached > held:
             taken += -(-reached // size) - held // size
     if tokens > instance.step_tokens:
@@ -109,7 +111,11 @@ def _check_works(
 def _check_chunk(instance: Instance, work: Work, cached: int) -> None:
     sequence = work.sequence
     certain, remaining = work.tokens - work.draft_tokens, sequence.remaining_tokens - cached
-    if not 0 < certain <= remaining:
+    if sequence.denoises:
+        if work.draft_tokens or work.tokens != sequence.denoise_tokens:
+            limit = f"its denoising step has {sequence.denoise_tokens}"
+            raise _bad(instance, f"{work.tokens} tokens for {sequence!r}", limit)
+    elif not 0 < certain <= remaining:
         raise _bad(instance, f"{certain} tokens for {sequence!r}", f"{remaining} remain")
     first, last = work.layers or (0, instance.layers)
     if not 0 <= first < last <= instance.layers:

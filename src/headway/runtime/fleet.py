@@ -9,17 +9,29 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 
-from headway.core.fleet import ABORTED, REJECTED, Action, Enlist, Handoff, Migrate, Retire
+from headway.core.fleet import (
+    DECODE,
+    MIXED,
+    PREFILL,
+    REJECTED,
+    Action,
+    Enlist,
+    Migrate,
+    Report,
+    Retire,
+)
 from headway.core.protocols import (
     Admission,
     Clock,
     Control,
     InstancePort,
+    MovingPort,
     Routing,
     TimingModel,
 )
 from headway.core.request import Request
 from headway.errors import HeadwayError, PlanError
+from headway.runtime.fleet_moves import FleetMoves
 from headway.runtime.fleet_view import LiveFleetView
 
 OnEnd = Callable[[Request, str], None]
@@ -38,21 +50,28 @@ class Fleet:
         timing: TimingModel | None = None,
         seed: int = 0,
         control: Control | None = None,
+        roles: Mapping[str, str] | None = None,
+        moves_at_once: int = 1,
     ) -> None:
+        """`roles` are those that differ from mixed; `moves_at_once`: migrations an instance may take part in."""
         self.clock, self.ports = clock, dict(ports)
         self.admission, self.routing = policies
         self.control = control if control is not None and control.period_ns > 0 else None
         self._ticking = False
         everybody: tuple[object, ...] = (*policies, self.control)
+        if hasattr(self.control, "meet"):
+            self.control.meet(self.routing)
         self._listeners: list[OnEnd] = [p.on_end for p in everybody if hasattr(p, "on_end")]
+        self._hear_places = [p.on_place for p in everybody if hasattr(p, "on_place")]
         self._on_end = on_end
         rng = Random(seed)
-        self.view = LiveFleetView(clock, list(ports), rng, timing)
-        self._where: dict[int, tuple[str, Request]] = {}
-        self._moving: set[int] = set()
+        self.view = LiveFleetView(clock, list(ports), rng, timing, roles)
+        self.where: dict[int, tuple[str, Request]] = {}  # who owns which request
         self.control_error = ""  # why the control policy is not asked any more
+        moving = {name: port for name, port in ports.items() if isinstance(port, MovingPort)}
+        self.moves = FleetMoves(self, moving, moves_at_once)
         for name, port in ports.items():
-            port.watch(partial(self.view.heard, name))
+            port.watch(partial(self._heard, name))
 
     def submit(self, request: Request) -> None:
         """Admit, route and send a request; it ends through `on_end`, whatever happens."""
@@ -62,8 +81,10 @@ class Fleet:
         if why_not is not None:
             self._on_end(request, f"{REJECTED}: {why_not}")
             return
-        self._where[request.id] = (name, request)
+        self.where[request.id] = (name, request)
         self.view.sent(name, request)
+        if self._hear_places:
+            self.placed(request, name)
         if self.control and not self._ticking:
             self._ticking = True
             self._later(self.control)
@@ -96,24 +117,36 @@ class Fleet:
 
     def abort(self, request_id: int) -> None:
         """End a request wherever it is; unknown ids are ignored."""
-        if request_id in self._where:
-            self.ports[self._where[request_id][0]].abort(request_id)
+        if request_id in self.where:
+            move = self.moves.under_way.get(request_id)
+            if move:
+                move.aborted = True  # should it be on neither side when this arrives
+            self.ports[self.where[request_id][0]].abort(request_id)
 
     def ended(self, request: Request, outcome: str) -> None:
         """An instance ended a request. Heard at least once; counts once."""
-        where = self._where.pop(request.id, None)
+        where = self.where.pop(request.id, None)
         if where:
-            self.view.ended(where[0], request)
+            moves, name = self.moves, where[0]
+            if moves.under_way or moves.computed:
+                name = moves.ended(request) or name
+                moves.retry()
+            self.view.ended(name, request)
             for listener in self._listeners:
                 listener(request, outcome)
             self._on_end(request, outcome)
+
+    def _heard(self, instance: str, report: Report) -> None:
+        self.view.heard(instance, report)
+        if self.moves.computed:
+            self.moves.retry()
 
     def _later(self, control: Control) -> None:
         self.clock.call_at(self.clock.now_ns() + control.period_ns, partial(self._tick, control))
 
     def _tick(self, control: Control) -> None:
         """Ask the control policy. One that raises is not asked again: the fleet goes on as it is."""
-        if not self._where:
+        if not self.where:
             self._ticking = False
             return
         try:
@@ -127,64 +160,56 @@ class Fleet:
 
     def _do(self, action: Action) -> None:
         if isinstance(action, Migrate):
-            self.migrate(action.request_id, action.to)
+            if action.request_id in self.where:
+                source, request = self.where[action.request_id]
+                self.moves.begin(request, source, action.to, counts=True)
         elif isinstance(action, Retire):
-            self.view.remove(action.instance)
+            if any(name != action.instance for name in self.view.instances):
+                self.view.remove(action.instance)
         elif isinstance(action, Enlist):
             self.view.enlist(action.instance)
         else:
-            self.view.set_role(action.instance, action.role)
+            self._set_role(action.instance, action.role)
 
     def migrate(self, request_id: int, to: str) -> None:
         """Move a request with its KV to another instance; it stays where it is when that is not possible."""
-        if request_id in self._where and request_id not in self._moving and to in self.ports:
-            source, request = self._where[request_id]
-            if source != to:
-                self._moving.add(request_id)
-                self.ports[source].export_to(
-                    request_id, to, partial(self._exported, request, source, to)
-                )
+        if request_id in self.where:
+            source, request = self.where[request_id]
+            self.moves.begin(request, source, to, counts=False)
 
-    def _exported(self, request: Request, source: str, to: str, handoff: Handoff | None) -> None:
-        self._moving.discard(request.id)
-        if handoff is None or request.id not in self._where:
-            return
-        self._move(request, source, to)
-        self.ports[to].import_from(
-            request, handoff, source, partial(self._imported, request, source, to, handoff)
-        )
+    def placed(self, request: Request, instance: str) -> None:
+        """A request was sent to an instance, or has moved there: tell who wants to know."""
+        for hear in self._hear_places:
+            hear(request, instance)
 
-    def _imported(
-        self, request: Request, source: str, to: str, handoff: Handoff, why_not: str | None
-    ) -> None:
-        if why_not is None:
-            return
-        if source == to:  # not even back where it came from: its KV is lost
-            self.ended(request, f"{ABORTED}: {why_not}")
-            return
-        self._move(request, to, source)
-        self.ports[source].import_from(
-            request, handoff, source, partial(self._imported, request, source, source, handoff)
-        )
-
-    def _move(self, request: Request, source: str, to: str) -> None:
-        if request.id in self._where:
-            self.view.ended(source, request)
-            self.view.sent(to, request)
-            self._where[request.id] = (to, request)
+    def _set_role(self, instance: str, role: str) -> None:
+        """Somebody must go on taking requests, and somebody decoding."""
+        roles = [self.view.role(name) if name != instance else role for name in self.ports]
+        if instance in self.ports and {MIXED, PREFILL} & {*roles} and {MIXED, DECODE} & {*roles}:
+            self.moves.set_role(instance, role)
 
     def _replied(self, request: Request, why_not: str | None) -> None:
         if why_not is not None:
             self.ended(request, f"{REJECTED}: {why_not}")
 
     def drain(self, on_drained: Callable[[], None]) -> None:
-        """Drain every instance; call back after the last."""
+        """Drain every instance, those that prefill for others first; call back after the last."""
         left = set(self.ports)
+        first = {name for name in left if self.view.role(name) == PREFILL}
 
         def one(name: str) -> None:
             left.discard(name)
+            first.discard(name)
             if not left:
                 on_drained()
+            elif not first:
+                start(left - started)
 
-        for name, port in self.ports.items():
-            port.drain(partial(one, name))
+        started: set[str] = set()
+
+        def start(names: set[str]) -> None:
+            started.update(names)
+            for name in [name for name in self.ports if name in names]:
+                self.ports[name].drain(partial(one, name))
+
+        start(first or left)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence as Seq
+from collections.abc import Mapping, Sequence as Seq
 from random import Random
 
 import numpy as np
 
-from headway.core.fleet import MIXED, Report
+from headway.core.fleet import DECODE, MIXED, Report
 from headway.core.protocols import Clock, TimingModel
 from headway.core.request import Request
 from headway.errors import OptionError
@@ -22,7 +22,12 @@ class LiveFleetView:
     """Implements `core.views.FleetView`. Loads are counted here: sent and not ended."""
 
     def __init__(
-        self, clock: Clock, instances: Seq[str], rng: Random, timing: TimingModel | None
+        self,
+        clock: Clock,
+        instances: Seq[str],
+        rng: Random,
+        timing: TimingModel | None,
+        roles: Mapping[str, str] | None = None,
     ) -> None:
         self._clock, self.rng, self._timing = clock, rng, timing
         self.instances: list[str] = list(instances)
@@ -30,12 +35,16 @@ class LiveFleetView:
         self._at = {name: n for n, name in enumerate(instances)}
         self._loads = {measure: array("q", bytes(8 * len(self._all))) for measure in MEASURES}
         self._reports = {name: Report(0, 0, 0, 0, 0, 0) for name in instances}
-        self._roles = dict.fromkeys(instances, MIXED)
+        self._roles = dict.fromkeys(instances, MIXED) | dict(roles or {})
+        self._taking = set(instances)  # not retired, not stopped
+        self._gone: set[str] = set()  # not in `instances`: their loads are out of reach
         self.in_flight = 0
         self.stopped = ""  # why the last instance that stopped did so
         self._stream_tokens = 0
         self._stream_context = 0
         self._periods: dict[int, int] = {}
+        if roles:
+            self._refresh()
 
     @property
     def now_ns(self) -> int:
@@ -52,7 +61,8 @@ class LiveFleetView:
 
     def load(self, instance: str, measure: str = "requests") -> int:
         """`requests` or `prompt_tokens` there, sent and not ended."""
-        return self._measure(measure)[self._at[instance]]
+        load = self._measure(measure)[self._at[instance]]
+        return load - _GONE if instance in self._gone else load
 
     def least_loaded(self, measure: str = "requests") -> str:
         """The instance with the smallest load; ties go to the first."""
@@ -73,7 +83,12 @@ class LiveFleetView:
 
     def of_role(self, role: str) -> list[str]:
         """Instances of a role that take requests."""
-        return [name for name in self.instances if self._roles[name] == role]
+        roles, taking = self._roles, self._taking
+        return [name for name in self._all if name in taking and roles[name] == role]
+
+    def role(self, instance: str) -> str:
+        """What it is now."""
+        return self._roles[instance]
 
     # -- written by the fleet ------------------------------------------------------------------------------------
 
@@ -95,22 +110,33 @@ class LiveFleetView:
 
     def remove(self, instance: str) -> None:
         """It takes no more requests."""
-        if instance in self.instances:
-            self.instances.remove(instance)
-            for loads in self._loads.values():
-                loads[self._at[instance]] += _GONE
+        self._taking.discard(instance)
+        self._refresh()
 
     def enlist(self, instance: str) -> None:
         """It takes requests again."""
-        if instance in self.instances or self._reports[instance].stopped:
-            return
-        self.instances = [one for one in self._all if one in self.instances or one == instance]
-        for loads in self._loads.values():
-            loads[self._at[instance]] -= _GONE
+        if instance in self._at and not self._reports[instance].stopped:
+            self._taking.add(instance)
+            self._refresh()
 
     def set_role(self, instance: str, role: str) -> None:
         """From now on it is mixed, prefill or decode."""
         self._roles[instance] = role
+        self._refresh()
+
+    def moved(self, source: str, to: str, request: Request) -> None:
+        """A request's load counts at `to` from now on."""
+        self._count(source, request, -1)
+        self._count(to, request, 1)
+
+    def _refresh(self) -> None:
+        roles, taking = self._roles, self._taking
+        self.instances = [name for name in self._all if name in taking and roles[name] != DECODE]
+        gone = set(self._all).difference(self.instances)
+        for name in gone ^ self._gone:
+            for loads in self._loads.values():
+                loads[self._at[name]] += _GONE if name in gone else -_GONE
+        self._gone = gone
 
     def _count(self, instance: str, request: Request, sign: int) -> None:
         self.in_flight += sign

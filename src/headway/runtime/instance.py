@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 
 from headway.core.deployment import Variant
-from headway.core.fleet import ABORTED, FAILED_STEP, RETURNED, Handoff, Report
+from headway.core.fleet import ABORTED, FAILED_STEP, MIXED, PREFILL, RETURNED, Report
 from headway.core.plan import FAILED, STEP, Step, StepResult, Transfer
 from headway.core.protocols import (
     ARRIVAL,
@@ -30,15 +30,25 @@ from headway.core.request import Request
 from headway.core.sequence import FINISHED, RESTING, Sequence
 from headway.errors import PlanError
 from headway.runtime.apply_result import apply_result, living
-from headway.runtime.blocks import BlockPool
 from headway.runtime.ears import Ears
 from headway.runtime.ended import EndedIds
+from headway.runtime.extents import pool_of
 from headway.runtime.launch import Flight
 from headway.runtime.moves import Moves
+from headway.runtime.moving import Moving
 from headway.runtime.planning import Planning
 from headway.runtime.prefix_index import PrefixIndex
 from headway.runtime.queues import Queues
-from headway.runtime.traits import check_needs, is_dynamic, lanes_of, step_tokens_of
+from headway.runtime.reports import report_of
+from headway.runtime.traits import (
+    check_needs,
+    group_blocks_of,
+    is_dynamic,
+    lanes_of,
+    no_denoising,
+    preempts,
+    step_tokens_of,
+)
 from headway.runtime.view import View
 
 
@@ -57,10 +67,14 @@ class InstanceOptions:
     key: int = 0  # orders simultaneous results of several instances
     name: str = "i0"
     variant: Variant | None = None  # which weights it holds, and how good their answers are
+    role: str = MIXED  # mixed | prefill | decode
+    pull_share: float = 0.05  # decode takes prompts over while less of its blocks is on the way in
+    last_stage_blocks: int = 16  # a migrating sequence stops when so many are left to copy
+    most_stages: int = 3  # of a migration, the last one included; else it comes to nothing
 
 
 class Instance:
-    """Entries: submit, abort, wake, step_done, transfer_done, drain, export_to, import_from, report."""
+    """Entries: submit, abort, wake, step_done, transfer_done, drain, report; and those of `moving`."""
 
     def __init__(
         self,
@@ -85,18 +99,22 @@ class Instance:
         self.overlapped = max(self.lanes.values()) > 1
         self.step_tokens = options.step_tokens or step_tokens_of(self.batching)
         index = PrefixIndex(salted=options.salted) if options.prefix_cache else None
-        self.pool = BlockPool(options.blocks, options.block_tokens, index=index)
+        group = group_blocks_of(self.memory)
+        self.pool = pool_of(options.blocks, options.block_tokens, index, group)
         self.queues = Queues(self.ordering)
-        self.moves = Moves(self, options.host_blocks)
+        self.role, self.parks = options.role, options.role == PREFILL
+        self.moves = Moves(self, options)
+        self.moving = Moving(self)
         self.flights: dict[str, list[Flight]] = {lane: [] for lane in self.lanes}
         self.busy = 0  # steps in flight
         self.sequences: dict[int, Sequence] = {}
         self.prompt_tokens = 0  # of the requests that are here
+        self.preemptions = 0
         self.view = View(self, Random(options.seed))
         self.stopped: PlanError | None = None
         self.deaf: PlanError | None = None  # a listener raised: the instance stops at its next plan
         self.steps = 0
-        self.dynamic = is_dynamic(self.ordering)
+        self.dynamic, self.preempts = is_dynamic(self.ordering), preempts(self.ordering)
         self._ended = EndedIds()
         self._planning = Planning(self, leap=options.leap and LEAPS in executor.offers)
         self._drained: Callable[[], None] | None = None
@@ -117,12 +135,9 @@ class Instance:
                 if self.stopped
                 else f"{self.name} drains"
             )
-        most = request.prompt_tokens + request.max_tokens * (1 + request.stage.unit_tokens)
-        if most > self.pool.total * self.pool.block_tokens:
-            return (
-                f"needs KV for {most} tokens (prompt + max_tokens), {self.name} holds "
-                f"{self.pool.total * self.pool.block_tokens}: lower max_tokens or use a larger instance"
-            )
+        too_long = self.too_long(request)
+        if too_long is not None:
+            return too_long
         sequence = self.sequences[request.id] = Sequence(request, owner=self)
         self.prompt_tokens += request.prompt_tokens
         self.streams += request.stage.period_ns > 0
@@ -137,7 +152,7 @@ class Instance:
             del self.sequences[request.id]
             self.prompt_tokens -= request.prompt_tokens
             return f"{type(self.ordering).__name__}: key() raised {type(error).__name__}: {error}"
-        self._changed()
+        self.changed()
         return None
 
     def abort(self, request_id: int, outcome: str = ABORTED) -> None:
@@ -146,12 +161,12 @@ class Instance:
         if sequence:
             self.settle()
             self.finish(sequence, outcome)
-            self._changed()
+            self.changed()
 
     def wake(self) -> None:
         """The time a plan asked for has come."""
         self._planning.woken()
-        self._changed()
+        self.changed()
 
     def step_done(self, flight: Flight, result: StepResult) -> None:
         """The executor reports a step's end, or the rest of a leap."""
@@ -174,61 +189,31 @@ class Instance:
         else:
             self._tell(step, result)
             apply_result(self, flight, result, landed=True)
-        if self.moves.exports:
-            self.moves.start_exports()
+        if self.moves.exports.due:
+            self.moves.exports.stop_due()
         self._planning.fill_lanes()
         if self._drained:
-            self._check_drained()
+            self.check_drained()
 
     def transfer_done(self, transfer: Transfer) -> None:
         """KV has arrived somewhere."""
         self.settle()
         self.moves.landed(transfer)
-        self.moves.start_exports()
+        if self.moves.exports.due:
+            self.moves.exports.stop_due()
         if not self.stopped:
-            self._changed()
-        self._check_drained()
+            self.changed()
+        self.check_drained()
 
     def drain(self, on_drained: Callable[[], None]) -> None:
         """Take no more; call back once the last sequence and the last lease have ended."""
         self._drained = on_drained
-        self._check_drained()
-
-    def export_to(
-        self, request_id: int, peer: str, on_ready: Callable[[Handoff | None], None]
-    ) -> None:
-        """Send a sequence away with its KV; `on_ready(None)` when it is not here any more."""
-        sequence = self.sequences.get(request_id)
-        if sequence is None:
-            on_ready(None)
-            return
-        self.settle()
-        self.moves.export_to(sequence, peer, on_ready)
-        self._changed()
-
-    def import_from(self, request: Request, handoff: Handoff, peer: str) -> str | None:
-        """Take a sequence over; why not, or None."""
-        if self.stopped or self._drained:
-            return f"{self.name} takes no more"
-        self.settle()
-        why_not = self.moves.import_from(request, handoff, peer)
-        if why_not is None:
-            self.prompt_tokens += request.prompt_tokens
-        self._changed()
-        return why_not
+        self.check_drained()
 
     def report(self) -> Report:
         """What this instance says of itself now."""
         self.settle()
-        return Report(
-            self.clock.now_ns(),
-            len(self.sequences),
-            self.prompt_tokens,
-            len(self.queues.waiting),
-            self.pool.free,
-            self.pool.total,
-            str(self.stopped or ""),
-        )
+        return report_of(self)
 
     def _tell(self, step: Step, result: StepResult) -> None:
         """Let the sink hear; never of a request after its end."""
@@ -243,7 +228,7 @@ class Instance:
 
     # -- events ------------------------------------------------------------------------------------------------
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
         """Something outside the steps has changed: leaps end, lanes are filled, busy ones perhaps interrupted."""
         if self.busy:
             self._end_leaps()
@@ -281,7 +266,7 @@ class Instance:
         self.pool.publish(sequence, ended=True)
         self.queues.remove(sequence)
         self.resting -= sequence.state == RESTING
-        self.moves.forget_host(sequence)
+        self.moves.forget(sequence)
         sequence.state = FINISHED
         if sequence.leases:
             self.orphans.append(sequence)
@@ -293,13 +278,35 @@ class Instance:
         self.prompt_tokens -= request.prompt_tokens
         self.executor.release(request.id)
         self.sink.on_end(request, sequence, outcome, self.clock.now_ns())
-        try:
-            self.ears.ended(sequence, outcome)
-        except PlanError as error:
-            self.deaf = error
+        self.tell(self.ears.ended, sequence, outcome)
         del (
             sequence.decode
         )  # it refers back: without this only the cyclic collector could free them
+
+    def tell(self, listener: Callable[..., None], *what: object) -> None:
+        """Let policies hear; one that raises stops the instance at its next plan."""
+        try:
+            listener(*what)
+        except PlanError as error:
+            self.deaf = error
+
+    def too_long(self, request: Request) -> str | None:
+        """Why it can never be served here, or None."""
+        most = request.prompt_tokens + request.max_tokens * (1 + request.stage.unit_tokens)
+        room = self.pool.total * self.pool.block_tokens
+        if most <= room:
+            offers = self.executor.offers
+            denoises = request.stage.denoise_tokens > 0
+            return no_denoising(request, self.batching, offers) if denoises else None
+        return (
+            f"needs KV for {most} tokens (prompt + max_tokens), {self.name} holds {room}: lower max_tokens or "
+            "use a larger instance"
+        )
+
+    @property
+    def draining(self) -> bool:
+        """Does it take no more?"""
+        return self._drained is not None
 
     def bury_orphans(self) -> None:
         """Free the blocks of those whose last lease has ended."""
@@ -321,7 +328,7 @@ class Instance:
             self.settle()
             self.resting -= 1
             self.queues.add_running(sequence)
-            self._changed()
+            self.changed()
 
     def _end_leases(self, flight: Flight) -> None:
         flight.lease_decodes()
@@ -333,8 +340,12 @@ class Instance:
         for sequence in list(self.sequences.values()):
             self.finish(sequence, RETURNED)
 
-    def _check_drained(self) -> None:
-        if self._drained and not (self.sequences or self.busy or self.moves.under_way):
+    def check_drained(self) -> None:
+        """Call back if it drains and nothing is left."""
+        moves = self.moves
+        if self._drained and not (
+            self.sequences or self.busy or moves.under_way or moves.imports.entering
+        ):
             drained, self._drained = self._drained, lambda: None
             drained()
 
@@ -348,4 +359,5 @@ class Instance:
             sequence.lane == lane
             and sequence.leases < self.lanes[lane]
             and not sequence.request.stage.period_ns
+            and not (self.moves.exports.due and sequence.id in self.moves.exports.open)
         )

@@ -62,6 +62,9 @@ class Launcher:
         instance.busy += 1
         share = plan.shares.get(lane) if plan.shares else None
         leaps = plan.steady and self._leap and not view.draft.moves
+        if instance.preempts and instance.queues.waiting:
+            leaps = False  # keys that move may let one go before another at any step
+        leaps = leaps and instance.speculation is None  # it may draft in the very next step
         if leaps and instance.several:  # two leaps at once would count on the same free blocks
             leaps = instance.busy == 1 and sum(map(bool, plan.work.values())) == 1
         repeats = self._repeats(works, decodes) if leaps else 1
@@ -79,10 +82,18 @@ class Launcher:
         if instance.several:
             flight.lease_decodes()
         instance.flights[lane].append(flight)
-        flight.handle = instance.executor.execute(step, partial(instance.step_done, flight))
+        if instance.moves.held and not instance.overlapped:
+            instance.moves.deferred.append(partial(self._execute, flight))
+        else:
+            self._execute(flight)
         if instance.overlapped:
             for work in works:  # only now: the executor was to see what comes before this step
                 expect(work)
+
+    def _execute(self, flight: Flight) -> None:
+        instance = self._instance
+        on_done = partial(instance.step_done, flight)
+        flight.handle = instance.executor.execute(flight.step, on_done)
 
     def _lease(self, lane: str, works: Seq[Work]) -> None:
         """Take blocks, start who waited, and hold everyone until the step ends."""
@@ -91,6 +102,8 @@ class Launcher:
         for work in works:
             sequence = work[0]
             reached = sequence.computed_tokens + sequence.pending_tokens + work[1]
+            if sequence.denoises:
+                reached = sequence.total_tokens
             if reached > sequence.capacity_tokens:
                 pool.grow(sequence, reached)
             if sequence.state is WAITING:
@@ -117,7 +130,8 @@ class Launcher:
             return 1
         for sequence, tokens, layers, drafts, _, pad_to in works[total:]:
             total += tokens
-            if sequence.request.stage.period_ns or layers or drafts or pad_to:
+            stage = sequence.request.stage
+            if stage.period_ns or stage.denoise_tokens or layers or drafts or pad_to:
                 return 1
             if sequence.decodes:
                 continue

@@ -13,7 +13,7 @@ from headway.runtime.instance import Instance
 
 
 class LocalPort:
-    """Implements `InstancePort` and, towards the instance, `Sink`.
+    """Implements `MovingPort` and, towards the instance, `Sink`.
 
     Reports go out every `report_interval_ns` while requests are here; None: on demand of nobody, never.
     """
@@ -36,9 +36,8 @@ class LocalPort:
     def submit(self, request: Request, reply: Callable[[str | None], None]) -> None:
         """Hand over; the reply comes at once."""
         why_not = self.instance.submit(request)
-        if why_not is None and self._interval_ns and not self._ticking:
-            self._ticking = True
-            self._tick()
+        if why_not is None:
+            self._start_reports()
         reply(why_not)
 
     def abort(self, request_id: int) -> None:
@@ -54,17 +53,44 @@ class LocalPort:
         self, request_id: int, peer: str, on_ready: Callable[[Handoff | None], None]
     ) -> None:
         """Pass on."""
-        self.instance.export_to(request_id, peer, on_ready)
+        self.instance.moving.export_to(request_id, peer, on_ready)
 
     def import_from(
         self, request: Request, handoff: Handoff, peer: str, reply: Callable[[str | None], None]
     ) -> None:
-        """Pass on; the reply comes at once, the KV later."""
-        reply(self.instance.import_from(request, handoff, peer))
+        """Pass on; the reply comes with the KV, or at once when it is refused."""
+        self.instance.moving.import_from(request, handoff, peer, reply)
+
+    def ask_import(self, request: Request, reply: Callable[[str | None], None]) -> None:
+        """Pass on; the reply comes at once."""
+        reply(self.instance.moving.ask_import(request))
+
+    def end_export(self, request_id: int, reply: Callable[[bool], None], *, gone: bool) -> None:
+        """Pass on; the reply comes at once."""
+        reply(self.instance.moving.end_export(request_id, gone=gone))
+
+    def end_import(self, request_id: int, *, commit: bool) -> None:
+        """Pass on."""
+        self.instance.moving.end_import(request_id, commit=commit)
+        if commit:
+            self._start_reports()
+
+    def set_role(self, role: str) -> None:
+        """Pass on."""
+        self.instance.moving.set_role(role)
+
+    def watch_computed(self, sink: Callable[[Request], None]) -> None:
+        """Pass on."""
+        self.instance.moves.exports.on_computed = sink
 
     def drain(self, on_drained: Callable[[], None]) -> None:
         """Pass on."""
         self.instance.drain(on_drained)
+
+    def _start_reports(self) -> None:
+        if self._interval_ns and not self._ticking:
+            self._ticking = True
+            self._tick()
 
     def _tick(self) -> None:
         report = self.instance.report()

@@ -11,6 +11,7 @@ from headway.core.protocols import WAKE
 from headway.errors import PlanError
 from headway.runtime.check_plan import check_plan
 from headway.runtime.launch import Launcher
+from headway.runtime.make_way import make_way
 from headway.runtime.traits import listener_of
 
 if TYPE_CHECKING:
@@ -38,24 +39,30 @@ class Planning:
 
     def fill_lanes(self) -> None:
         """Plan for idle lanes until none is idle or nothing comes of it."""
-        instance, queues = self._instance, self._instance.queues
+        instance, queues, moves = self._instance, self._instance.queues, self._instance.moves
         while not instance.stopped and (queues.running or queues.waiting):
             idle = self._idle_lanes() if instance.busy else self._every_lane
-            if not idle:
+            if not idle or moves.held:
                 return
+            if moves.copies:
+                moves.copies.adopt(queues.waiting)
             if instance.dynamic:
                 queues.sort()
             if instance.overlapped:
                 queues.split()
             instance.view.open(instance.clock.now_ns(), idle)
+            if instance.preempts:
+                make_way(instance)
             plan = self._plan()
             if plan is None:
                 return
             for sequence in plan.shed:
                 instance.finish(sequence, SHED)
             draft = instance.view.draft
+            if draft.moves and moves.must_wait() and not draft.swapped_in:
+                plan = StepPlan(wake_at_ns=plan.wake_at_ns)  # with the room made there may be more
             if draft.taken or draft.moves:
-                instance.moves.carry_out(plan)
+                moves.carry_out(plan)
             if plan.wake_at_ns is not None or self._alarm:
                 self._arm(plan.wake_at_ns)
             launched = False
@@ -63,8 +70,9 @@ class Planning:
                 if works:
                     self._launcher.launch(lane, works, plan)
                     launched = True
-            if not (launched and instance.overlapped):  # else: fill the second place
-                return
+            emptied = instance.preempts and draft.preempted and not (launched or moves.pending)
+            if not ((launched and instance.overlapped) or (emptied and not instance.busy)):
+                return  # else: fill the second place, or what was just made empty
 
     def hear(self) -> None:
         """Tell the policy that something has happened while lanes are busy."""

@@ -37,6 +37,13 @@ class Queues:
         self._insert(self.running, sequence, anew=True)
         self._file(sequence)
 
+    def enter(self, sequence: Sequence) -> None:
+        """Come in, or back, with whatever KV it has."""
+        if sequence.computed_tokens:
+            self.add_running(sequence)
+        else:
+            self.add_waiting(sequence)
+
     def remove(self, sequence: Sequence) -> None:
         """Take out of whichever list holds it; the caller sets the new state."""
         if sequence.state == WAITING:

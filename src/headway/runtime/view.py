@@ -6,7 +6,7 @@ the memory policy is asked whom to move.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Iterable, Sequence as Seq
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,14 @@ class View:
         """Works of the lane's newest step; empty when idle."""
         flights = self._instance.flights[lane]
         return list(flights[-1].step.work) if flights else []
+
+    def uncached_tokens(self, sequence: Sequence) -> int:
+        """Input it has left to compute, without what the prefix cache holds of it."""
+        nodes: Seq[PrefixNode] = ()
+        if sequence.state == WAITING and not sequence.blocks and not sequence.swapped:
+            nodes, _ = self._match(sequence)
+        cached = nodes[-1].end_blocks * self.block_tokens if nodes else 0
+        return sequence.remaining_tokens - cached
 
     # -- asking for work -----------------------------------------------------------------------------------------
 
@@ -188,10 +196,7 @@ class View:
 
     def _prompt_fits(self, sequence: Sequence) -> bool:
         need = self._pool.missing(sequence, sequence.total_tokens)
-        if need <= self.free_blocks:
-            return True
-        nodes, unheld = self._match(sequence)
-        return need - sum(len(node.blocks) for node in nodes) + unheld <= self.free_blocks
+        return need <= self.free_blocks or self.blocks_to_start(sequence) <= self.free_blocks
 
     def take(
         self,
@@ -211,8 +216,8 @@ class View:
             return None
         if self.decodes_taken and sequence.decodes:
             return None
-        if sequence.state == WAITING and draft.preempted:
-            return None  # who starts now would take what somebody was just sent away for
+        if sequence.state == WAITING and draft.preempted and self._takes_what_was_freed(sequence):
+            return None
         if sequence.swapped:
             self._swap_in(sequence)
             return None
@@ -221,6 +226,10 @@ class View:
         if sequence.partial:
             tokens = sequence.partial[0]
             layers = (sequence.partial[1], layers[1] if layers else instance.layers)
+        elif sequence.denoises:
+            if sequence.denoise_tokens > tokens:
+                return None  # a denoising step is not cut
+            tokens = sequence.denoise_tokens
         else:
             if sequence.state == WAITING and not sequence.blocks:
                 nodes, unheld = self._match(sequence)
@@ -228,6 +237,8 @@ class View:
             if not draft_tokens:
                 tokens = min(tokens, sequence.remaining_tokens - cached)
         reached = max(sequence.computed_tokens, cached) + sequence.pending_tokens + tokens
+        if sequence.denoises:
+            reached = sequence.total_tokens
         held = len(sequence.blocks) if not cached else cached // self.block_tokens
         need = max(0, -(-reached // self.block_tokens) - held) + unheld
         if need > self.free_blocks and (
@@ -266,16 +277,39 @@ class View:
                 if self.decodes_taken and sequence.decodes:
                     continue
                 candidates.append(sequence)
-        victims = self._instance.memory.victims(self, blocks - self.free_blocks, candidates)
+        coming = self._instance.moves.leaving_blocks if self._instance.preempts else 0
+        lacking = blocks - self.free_blocks - coming
+        if lacking > 0:
+            self.move_out(self._instance.memory.victims(self, lacking, candidates))
+        return blocks <= self.free_blocks
+
+    def move_out(self, victims: Iterable[tuple[Sequence, str]]) -> list[Sequence]:
+        """Record whom the memory policy chose; returns them."""
+        draft, moved = self.draft, list[Sequence]()
         for victim, how in list(victims):
             draft.taken.add(victim)
             draft.moves += 1
+            moved.append(victim)
             if how == SWAP_OUT and self._instance.host_has_room(victim):
                 draft.swapped_out.append(victim)
             else:
                 draft.preempted.append(victim)
                 self.free_blocks += self._pool.private_blocks(victim, draft.pinned)
-        return blocks <= self.free_blocks
+        return moved
+
+    def blocks_to_start(self, sequence: Sequence) -> int:
+        """Blocks that a waiting sequence takes from what is free until its input is computed."""
+        need = self._pool.missing(sequence, sequence.total_tokens)
+        if sequence.swapped:
+            return need
+        nodes, unheld = self._match(sequence)
+        return need - sum(len(node.blocks) for node in nodes) + unheld
+
+    def _takes_what_was_freed(self, sequence: Sequence) -> bool:
+        """Would who starts now take what somebody was just sent away for? Not if it goes before all of those."""
+        if not self._instance.preempts:
+            return True
+        return any(victim.order < sequence.order for victim in self.draft.preempted)
 
     def _swap_in(self, sequence: Sequence) -> None:
         """With a block to spare for everyone who runs, or the next step would send it away again."""

@@ -7,17 +7,22 @@ from dataclasses import dataclass, field
 
 from headway.core.plan import Step, Work, WorkDone
 from headway.core.sequence import Sequence
+from headway.sim.acceptance import Acceptance
 
 _GONE = 1 << 40  # length of a request that has ended: what is still in flight for it never stops
 
 
 @dataclass(slots=True)
 class Lengths:
-    """The true output length of every request in flight, each at most its max_tokens."""
+    """The true output length of every request in flight, each at most its max_tokens.
+
+    `acceptance=None`: any number of drafts is as likely to be accepted as another.
+    """
 
     output_tokens: dict[int, int] = field(default_factory=dict)
     layers: int = 32
     leaps: bool = True
+    acceptance: Acceptance | None = None
     one_token: tuple[WorkDone, WorkDone] | None = field(default=None, init=False, repr=False)
 
     def lefts(self, sequences: Seq[Sequence]) -> list[int]:
@@ -48,6 +53,8 @@ class Lengths:
         layers = stop if work[2] is None else max(work[2][0], min(stop, work[2][1]))
         if layers < self.layers:
             return WorkDone(layers, 0, 0)
+        if sequence.denoises:
+            return self._denoised(sequence)
         drafts = work[3]
         certain = work[1] - drafts
         if sequence.computed_tokens + certain < sequence.total_tokens:
@@ -55,8 +62,23 @@ class Lengths:
                 layers, certain, 0
             )  # a chunk that does not reach the end samples nothing
         left = self.output_tokens.get(sequence.request.id, _GONE) - sequence.output_tokens
-        emitted = min(1 + accepted(sequence, drafts), left) if drafts else 1
+        emitted = min(1 + self._accepted(sequence, drafts), left) if drafts else 1
         return WorkDone(layers, certain + emitted - 1, emitted, emitted >= left)
+
+    def _denoised(self, sequence: Sequence) -> WorkDone:
+        """Of one denoising step: a span's tokens come out with its last; KV is new only where none was."""
+        stage, layers = sequence.request.stage, self.layers
+        fresh = sequence.total_tokens - sequence.computed_tokens
+        if (sequence.denoised + 1) % stage.denoise_steps:
+            return WorkDone(layers, fresh, 0)
+        left = self.output_tokens.get(sequence.id, _GONE) - sequence.output_tokens
+        emitted = min(stage.denoise_tokens, left)
+        return WorkDone(layers, fresh, emitted, emitted >= left)
+
+    def _accepted(self, sequence: Sequence, drafts: int) -> int:
+        if self.acceptance is None:
+            return accepted(sequence, drafts)
+        return self.acceptance.accepted(sequence.id, sequence.output_tokens, drafts)
 
 
 def accepted(sequence: Sequence, draft_tokens: int) -> int:

@@ -6,16 +6,30 @@ scripted executor of the parity test; on a wall clock it is a mock server.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence as Seq
 
-from headway.core.plan import DONE, FAILED, INTERRUPTED, Step, StepResult, Transfer, WorkDone
+from headway.core.plan import (
+    COPY_OUT,
+    DONE,
+    EXPORT,
+    FAILED,
+    INTERRUPTED,
+    Step,
+    StepResult,
+    Transfer,
+    WorkDone,
+)
 from headway.core.protocols import (
+    COPIES,
+    DENOISES,
     DRAFTS,
     LANES,
     LAYERS,
     LEAPS,
+    OVERLAP,
     PADDING,
     PREDICTS,
+    SHARES,
     TRANSFER,
     TRANSFERS,
     Clock,
@@ -24,16 +38,29 @@ from headway.core.protocols import (
 )
 from headway.sim.flight import FULL_RATE, Flight
 
+Rates = Callable[[Seq[Step], Seq[int]], Seq[int]]
+
 
 class Timed:
-    """Lanes run side by side at their shares of the device, a lane alone at full rate; steps of a lane queue."""
+    """Lanes run side by side, steps of a lane queue.
+
+    A timing model with `rates(steps, shares)` (per mille of each step's speed alone) says how lanes contend, and what
+    a lane alone loses that keeps to a part of the device. Else each runs at its share, and a lane alone at full rate.
+    """
 
     def __init__(self, clock: Clock, when: TimingModel, what: Outcomes) -> None:
         self.clock, self.when, self.what = clock, when, what
         self.layers = when.layers
         self.release = what.release  # nothing is kept here
-        offers = {LANES, LAYERS, TRANSFERS, DRAFTS, PREDICTS, PADDING}
-        self.offers = frozenset(offers | {LEAPS}) if what.leaps else frozenset(offers)
+        offers = {LANES, LAYERS, TRANSFERS, COPIES, DRAFTS, PREDICTS, PADDING}
+        if getattr(when, "prices_nano_batches", False):
+            offers.add(OVERLAP)
+        tabled = (
+            {LEAPS, DENOISES} if what.leaps else set[str]()
+        )  # only a table of lengths knows them
+        self._rates: Rates | None = getattr(when, "rates", None)
+        contends = {SHARES} if self._rates else set[str]()
+        self.offers = frozenset(offers | tabled | contends)
         self._lanes: dict[str, list[Flight]] = {}
         self._shares: dict[str, int] = {}
         self._link_free_ns = 0
@@ -53,10 +80,19 @@ class Timed:
         return flight
 
     def transfer(self, transfer: Transfer, on_done: Callable[[], None]) -> None:
-        """Over one link, first come first served."""
+        """Over one link, first come first served. Whoever pulls takes the time: what is pulled here takes none."""
+        if transfer.kind in (EXPORT, COPY_OUT):
+            self.clock.call_at(self.clock.now_ns(), on_done, TRANSFER, transfer.id)
+            return
         start = max(self.clock.now_ns(), self._link_free_ns)
         self._link_free_ns = start + self.when.transfer_ns(transfer)
         self.clock.call_at(self._link_free_ns, on_done, TRANSFER, transfer.id)
+
+    def adopt_copy(self, from_id: int, to_id: int) -> None:
+        """Nothing is kept here."""
+
+    def drop_copy(self, request_id: int) -> None:
+        """Nothing is kept here."""
 
     def _begin(self, flight: Flight) -> None:
         step = flight.step
@@ -68,7 +104,7 @@ class Timed:
                 flight.lefts = self._lefts(step)
                 lefts = [left for left in flight.lefts if left]
             repeats = min(repeats, min(lefts, default=repeats))
-        alone = len(self._lanes) == 1
+        alone = len(self._lanes) == 1 and not (self._rates and self._shares)
         flight.begin(self.clock.now_ns(), self.when.durations_ns(step, repeats), alone=alone)
         if not alone:
             self._retime()
@@ -84,11 +120,15 @@ class Timed:
 
     def _retime(self) -> None:
         """Give every lane its rate; called when a lane starts, ends or changes its share."""
-        lanes = self._lanes
-        heads = [queue[0] for queue in lanes.values() if queue]
-        for flight in heads:
-            share = self._shares.get(flight.step.lane, FULL_RATE // len(heads))
-            flight.run_at(FULL_RATE if len(heads) == 1 else max(1, share))
+        heads = [queue[0] for queue in self._lanes.values() if queue]
+        shares = [self._shares.get(head.step.lane, FULL_RATE // len(heads)) for head in heads]
+        rates: Seq[int] = shares
+        if len(heads) == 1 and (not self._rates or shares[0] >= FULL_RATE):
+            rates = (FULL_RATE,)
+        elif self._rates:
+            rates = self._rates([head.step for head in heads], shares)
+        for flight, rate in zip(heads, rates, strict=True):
+            flight.run_at(max(1, rate))
 
     def landed(self, flight: Flight) -> None:
         """Start the lane's next step, then report: the report may plan more."""

@@ -14,7 +14,8 @@ from headway.runtime.prefix_index import PrefixNode
 
 def audit(instance: Instance) -> None:
     """Raise AssertionError for the first thing that is wrong."""
-    holders = {s for s in (*instance.orphans, *instance.sequences.values()) if s.blocks}
+    entering = instance.moves.imports.entering.values()
+    holders = {s for s in (*instance.orphans, *instance.sequences.values(), *entering) if s.blocks}
     _audit_blocks(instance, holders)
     _audit_queues(instance)
     _audit_leases(instance)
@@ -43,8 +44,7 @@ def _audit_blocks(instance: Instance, holders: set[Sequence]) -> None:
         owned += sequence.blocks[len(shared) :]
         holding.update(held)
     private = len(owned) - cached
-    owned += pool._recycled
-    owned += range(pool._fresh, pool.total)
+    owned += pool.unused()
     assert len(owned) == len(set(owned)), (
         f"a KV block has two owners: {[b for b, n in Counter(owned).items() if n > 1][:5]}"
     )
@@ -93,7 +93,9 @@ def _audit_leases(instance: Instance) -> None:
             flying.update(work.sequence for work in flight.step.work[len(unwritten) :])
     assert instance.busy == sum(len(flights) for flights in instance.flights.values())
     for sequence in instance.sequences.values():
-        moving = sequence.state in (LEAVING, ENTERING)
+        exports = instance.moves.exports  # between two parts of a move nothing holds a sequence
+        kept = sequence.id in exports.parked or sequence.id in exports.open
+        moving = sequence.state in (LEAVING, ENTERING) and not (kept and not sequence.leases)
         expected = flying[sequence] + moving
         assert sequence.leases == expected, (
             f"{sequence!r} has {sequence.leases} leases, {expected} steps and transfers hold it"

@@ -41,6 +41,7 @@ class CheckedOrdering(Checked):
     def __init__(self, policy: Any, complaints: list[str]) -> None:
         super().__init__(policy, complaints)
         self.dynamic = bool(getattr(policy, "dynamic", False))
+        self.preempts = bool(getattr(policy, "preempts", False))
         self._keys: dict[int, tuple[float, ...]] = {}
         self._owners: dict[tuple[float, ...], int] = {}
 
@@ -65,6 +66,12 @@ class CheckedMemory(Checked):
     def __init__(self, policy: Any, complaints: list[str]) -> None:
         super().__init__(policy, complaints)
         self.needs = frozenset(getattr(policy, "needs", ()))
+
+    def __getattr__(self, name: str) -> Any:
+        """What else it says of itself: how blocks lie and move, and what the host keeps."""
+        if name in ("group_blocks", "waits", "keeps_turns", "incremental", "kept_blocks"):
+            return getattr(self.policy, name)
+        raise AttributeError(name)
 
     def victims(
         self, view: InstanceView, blocks: int, candidates: Iterable[Sequence]

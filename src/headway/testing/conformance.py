@@ -57,7 +57,10 @@ def check_batching(
 ) -> None:
     """Conservation, budget, work conservation (unless `may_wait`), termination under memory pressure,
     determinism, read-only views, leap equals step, equal plans for equal views; then in real time.
+
+    A policy that waits by design says so: `waits = True`.
     """
+    may_wait = may_wait or bool(getattr(maker("batching", policy)(), "waits", False))
     base = Setup(policy, ordering, memory, recorded=True)
     for workload, setup in _pairs(base, seeds):
         with _blaming(policy, setup):

@@ -1,26 +1,29 @@
-"""Record what a batching policy saw and decided; show it to a fresh one: it must decide the same.
+"""Record what a batching policy saw, heard and decided; show it to a fresh one: it must decide the same.
 
 A snapshot holds the books a view reads, copied: sequences' fields, queues, what is in flight, free blocks and the
-cached extents that anybody could start on. Policies without hidden inputs cannot tell it from the instance.
+cached extents that anybody could start on. What a policy that listens was told is kept in order, as it was then.
+Policies without hidden inputs cannot tell it from the instance. Sequences are made anew for every call: a policy
+remembers request ids, not sequences.
 """
 
 # ruff: noqa: SLF001 - books are rebuilt from the inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Iterable, Sequence as Seq
 from dataclasses import dataclass, field
 from random import Random
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
-from headway.core.plan import StepPlan, Work
+from headway.core.plan import Step, StepPlan, StepResult, Work
 from headway.core.protocols import Memory, TimingModel
 from headway.core.request import Request
 from headway.core.sequence import Sequence
 from headway.core.views import InstanceView
 from headway.runtime.blocks import BlockPool
 from headway.runtime.instance import Instance
+from headway.runtime.make_way import make_way
 from headway.runtime.prefix_index import PrefixIndex, PrefixNode
 from headway.runtime.queues import Queues
 from headway.runtime.view import View
@@ -80,6 +83,7 @@ class Snapshot:
     flights: dict[str, tuple[tuple[WorkData, ...], ...]]
     nodes: dict[int, NodeData]
     host_held: int
+    leaving_blocks: int
     busy: int
     partials: bool
     rng_state: Any = field(compare=False)
@@ -93,6 +97,19 @@ class Call:
     decision: PlanData | dict[str, str]
 
 
+@dataclass(frozen=True)
+class Heard:
+    """One call of a listener: the sequences it was shown as they were, and the rest of what it was told."""
+
+    method: str  # on_submit | on_step | on_end
+    sequences: dict[int, SequenceData]
+    works: tuple[WorkData, ...] = ()
+    step: Step | None = None  # without sequences
+    result: StepResult | None = None
+    decodes: tuple[int, ...] = ()
+    outcome: str = ""
+
+
 class Recording:
     """A batching policy that writes down every call, and refuses one that changes what it was only shown.
 
@@ -102,12 +119,19 @@ class Recording:
     def __init__(self, policy: Any) -> None:
         self.policy = policy
         self.calls: list[Call] = []
+        self.heard: list[tuple[int, Heard]] = []  # after so many calls
         self.instance: Instance
         self.idle_plans = (
             0  # plans without work although something could run and nothing was in flight
         )
         if hasattr(policy, "on_event"):
             self.on_event: Callable[[InstanceView], dict[str, str]] = self._on_event
+        if hasattr(policy, "on_submit"):
+            self.on_submit: Callable[[Sequence], None] = self._on_submit
+        if hasattr(policy, "on_step"):
+            self.on_step: Callable[[Step, StepResult], None] = self._on_step
+        if hasattr(policy, "on_end"):
+            self.on_end: Callable[[Sequence, str], None] = self._on_end
 
     @classmethod
     def of(cls, policy: Any) -> Recording:
@@ -152,6 +176,32 @@ class Recording:
         self.calls.append(Call(before, dict(decision)))
         return decision
 
+    def _on_submit(self, sequence: Sequence) -> None:
+        self._hear(Heard("on_submit", _shown([sequence])), sequence)
+
+    def _on_step(self, step: Step, result: StepResult) -> None:
+        told = result._replace(done=tuple(result.done), ends_ns=tuple(result.ends_ns))
+        heard = Heard(
+            "on_step",
+            _shown([work.sequence for work in step.work]),
+            _works(step.work),
+            step._replace(work=(), decodes=()),
+            told,
+            tuple(sequence.id for sequence in step.decodes),
+        )
+        self._hear(heard, step, result)
+
+    def _on_end(self, sequence: Sequence, outcome: str) -> None:
+        self._hear(Heard("on_end", _shown([sequence]), outcome=outcome), sequence, outcome)
+
+    def _hear(self, heard: Heard, *told: Any) -> None:
+        getattr(self.policy, heard.method)(*told)
+        shown = told[:1] if heard.step is None else [work.sequence for work in told[0].work]
+        assert _shown(shown) == heard.sequences, (
+            f"{type(self.policy).__name__}.{heard.method}() changed a sequence it was told of"
+        )
+        self.heard.append((len(self.calls), heard))
+
     def _unchanged(self, before: Snapshot, method: str) -> None:
         name = type(self.policy).__name__
         assert snapshot(self.instance) == before, (
@@ -194,6 +244,7 @@ def snapshot(instance: Instance) -> Snapshot:
             for key, node in nodes.items()
         },
         instance.moves.host_held,
+        instance.moves.leaving_blocks,
         instance.busy,
         instance.partials,
         instance.view.rng.getstate(),
@@ -215,19 +266,52 @@ def plan_data(plan: StepPlan, view: View) -> PlanData:
     )
 
 
+def _shown(sequences: Iterable[Sequence]) -> dict[int, SequenceData]:
+    """Sequences as they are now, without the extents they hold."""
+    return {
+        sequence.id: SequenceData(
+            sequence.request,
+            tuple(getattr(sequence, name) for name in _COPIED),
+            len(sequence.blocks),
+            (),
+        )
+        for sequence in sequences
+    }
+
+
+def _tell(policy: Any, heard: Heard) -> None:
+    """Tell a fresh policy what another heard."""
+    sequences = {key: _sequence(data, {}, owner=None) for key, data in heard.sequences.items()}
+    listener = getattr(policy, heard.method)
+    if heard.step is not None:
+        works = [Work(sequences[work[0]], *work[1:]) for work in heard.works]
+        decodes = [sequences[key] for key in heard.decodes]
+        listener(heard.step._replace(work=works, decodes=decodes), heard.result)
+        return
+    (sequence,) = sequences.values()
+    listener(sequence, *([heard.outcome] if heard.method == "on_end" else []))
+
+
 def replay(recording: Recording, policy: Any, memory: Memory | None = None) -> int:
-    """Show all recorded views to a fresh policy; returns how many.
+    """Show all recorded views to a fresh policy, and tell it what was heard between them; returns how many.
 
     Raises:
         AssertionError: it decides differently; the message gives both decisions.
     """
     instance = recording.instance
     view: View | None = None
+    heard = iter(recording.heard)
+    pending = next(heard, None)
     for number, call in enumerate(recording.calls):
+        while pending and pending[0] <= number:
+            _tell(policy, pending[1])
+            pending = next(heard, None)
         books = _Books(call.snapshot, instance, memory or instance.memory)
         view = books.view
         if isinstance(call.decision, PlanData):
             view.open(call.snapshot.now_ns, list(call.snapshot.idle_lanes))
+            if instance.preempts:
+                make_way(cast("Instance", books))
             decision: PlanData | dict[str, str] = plan_data(policy.plan(view), view)
         else:
             view.now_ns, view.idle_lanes = call.snapshot.now_ns, list(call.snapshot.idle_lanes)
@@ -248,6 +332,8 @@ class _Books:
         self.lanes, self.layers = instance.lanes, instance.layers
         self.step_tokens, self.overlapped = instance.step_tokens, instance.overlapped
         self.busy, self.partials = shot.busy, shot.partials
+        self.preempts = instance.preempts
+        self.moves = SimpleNamespace(leaving_blocks=shot.leaving_blocks)
         self._host_blocks, self._host_held = instance.moves.host_blocks, shot.host_held
         self.queues = Queues(instance.ordering)
         index = PrefixIndex(salted=True) if instance.pool.index else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from headway.clocks import WallClock
-from headway.core.fleet import ABORTED, FINISHED_OK, REJECTED
+from headway.core.fleet import ABORTED, FINISHED_OK, MIXED, REJECTED
 from headway.core.protocols import ARRIVAL, Clock, Executor, Offer, TimingModel
 from headway.core.request import NS_PER_S, Request
 from headway.runtime import Fleet, Instance, InstanceOptions, LocalPort
@@ -20,7 +20,7 @@ from headway.testing.policy_refs import PolicyRef, maker
 from headway.testing.replay import Recording
 from headway.testing.small_workload import SmallWorkload
 from headway.testing.step_times import StepTimes
-from headway.worlds import Policies, Simulation
+from headway.worlds import Policies, SimulatedPool, Simulation
 
 MakeExecutor = Callable[[Clock, Lengths], Executor]
 """(clock, true lengths) -> an executor for one instance."""
@@ -48,6 +48,8 @@ class Setup:
     step_tokens: int | None = None
     instances: int = 1
     report_interval_ns: int | None = None
+    roles: tuple[str, ...] = ()  # of the first instances; the others are mixed
+    last_stage_blocks: int = 16  # of a migration
     seed: int = 0
     timing: TimingModel = field(default_factory=StepTimes)
     audited: bool = True
@@ -65,7 +67,13 @@ class Setup:
             leap=self.leap,
             host_blocks=self.host_blocks,
             seed=self.seed,
+            last_stage_blocks=self.last_stage_blocks,
         )
+
+    @property
+    def all_roles(self) -> tuple[str, ...]:
+        """One for each instance."""
+        return (*self.roles, *[MIXED] * self.instances)[: self.instances]
 
     def policies(self, recordings: list[Recording]) -> Policies:
         """Makers of instance policies; every batching policy is recorded when asked for."""
@@ -124,6 +132,7 @@ class Run:
             assert pool.free == pool.total, f"{pool.total - pool.free} KV blocks were not returned"
             assert not instance.busy and not moves.under_way, f"{instance.name} is still at work"
             assert not moves.host_held, f"{moves.host_held} blocks are left on the host"
+            assert not moves.pending, f"{instance.name} waits for something to move"
 
 
 def run_sim(workload: SmallWorkload, setup: Setup | None = None, *, until_s: float = 3600) -> Run:
@@ -135,7 +144,7 @@ def run_sim(workload: SmallWorkload, setup: Setup | None = None, *, until_s: flo
         setup.policies(recordings),
         setup.options,
         log,
-        instances=setup.instances,
+        pools=[SimulatedPool(1, role) for role in setup.all_roles],
         report_interval_ns=setup.report_interval_ns,
         seed=setup.seed,
     )
@@ -218,7 +227,8 @@ class LiveFleet:
             options, made = setup.options, make(clock, self.lengths)
             port = LocalPort(clock, log, setup.report_interval_ns)
             mine = (policies.batching(), policies.ordering(), policies.memory())
-            named = replace(options, name=f"i{n}", key=n, seed=setup.seed + n)
+            role = setup.all_roles[n]
+            named = replace(options, name=f"i{n}", key=n, seed=setup.seed + n, role=role)
             timing = setup.timing if executor is None else None
             drafts = speculation_of(policies.speculation())
             port.instance = Instance(clock, made, mine, named, port, timing, drafts)
@@ -233,6 +243,7 @@ class LiveFleet:
             timing=setup.timing if executor is None else None,
             seed=setup.seed,
             control=policies.control,
+            roles={f"i{n}": role for n, role in enumerate(setup.all_roles) if role != MIXED},
         )
         for port in ports.values():
             port.ended = self.fleet.ended

@@ -4,6 +4,8 @@ from headway.timing.affine import Affine, Constant
 from headway.timing.capacity import Capacity, kv_capacity
 from headway.timing.device_library import devices, links, load_device, load_link
 from headway.timing.device_sheet import DeviceSheet
+from headway.timing.drafting import Drafting, blocks_beside
+from headway.timing.eager_chunks import EagerChunks
 from headway.timing.energy import Energy, EnergyCoefficients, energy_j
 from headway.timing.hf_config import from_hf_config
 from headway.timing.link import Link
@@ -25,6 +27,8 @@ __all__ = [
     "Capacity",
     "Constant",
     "DeviceSheet",
+    "Drafting",
+    "EagerChunks",
     "Energy",
     "EnergyCoefficients",
     "Experts",
@@ -35,6 +39,7 @@ __all__ = [
     "Recorder",
     "Roofline",
     "Totals",
+    "blocks_beside",
     "check_tensor_parallel",
     "chunk_totals",
     "decode_totals",

@@ -43,6 +43,7 @@ class Affine:
     sequence_ns: int = 0
     layers: int = 1
     block_ns: int = 0  # per transferred block
+    extent_ns: int = 0  # per contiguous piece of a transfer
 
     def durations_ns(self, step: Step, repeats: int) -> list[int]:
         """Whole nanoseconds of each repeat."""
@@ -63,5 +64,5 @@ class Affine:
         return self.base_ns + self.sequence_ns + varying
 
     def transfer_ns(self, transfer: Transfer) -> int:
-        """Linear in blocks."""
-        return transfer.blocks * self.block_ns
+        """Linear in blocks and extents."""
+        return transfer.blocks * self.block_ns + transfer.extents * self.extent_ns

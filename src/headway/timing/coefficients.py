@@ -14,6 +14,7 @@ from headway.timing.collectives import all_gather_ns, all_reduce_ns
 from headway.timing.device_sheet import DeviceSheet
 from headway.timing.link import Link
 from headway.timing.model_sheet import ModelSheet
+from headway.timing.overlap import LayerTimes
 from headway.timing.precision import precision
 
 _ACTIVATION_BYTES = 2  # activations travel in 16 bits whatever the weights are
@@ -65,16 +66,32 @@ class Coefficients:
     def layers_ns(self, tokens: int) -> float:
         """All layers but their attention, for `tokens` tokens; without the output head."""
         model = self._model
-        read_bytes: float = self._common_bytes
-        if model.experts is not None:
-            hit = model.hit_experts(tokens)
-            read_bytes += model.expert_layers * hit * model.expert_bytes
-        linear_ns = max(tokens * self.linear_flop_ns, read_bytes * self.weight_byte_ns)
+        linear_ns = max(self.linear_parts_ns(tokens))
         if self._tp == 1:
             return linear_ns + self.kernels_ns
         payload = tokens * model.hidden * _ACTIVATION_BYTES
         reduce_ns = all_reduce_ns(self._all_reduce_link, self._tp, payload)
         return linear_ns + model.layers * _ALL_REDUCES_PER_LAYER * reduce_ns + self.kernels_ns
+
+    def linear_parts_ns(self, tokens: int) -> tuple[float, float]:
+        """Arithmetic and weight traffic of all linear layers for `tokens` tokens."""
+        model = self._model
+        read_bytes: float = self._common_bytes
+        if model.experts is not None:
+            hit = model.hit_experts(tokens)
+            read_bytes += model.expert_layers * hit * model.expert_bytes
+        return tokens * self.linear_flop_ns, read_bytes * self.weight_byte_ns
+
+    def nano_layers(self, tokens: int, parts: int) -> LayerTimes:
+        """All layers but their attention, for `tokens` tokens in `parts` equal nano-batches."""
+        weights_ns = parts * self.linear_parts_ns(-(-tokens // parts))[1]
+        reduces_ns = 0.0
+        if self._tp > 1:
+            payload = tokens / parts * self._model.hidden * _ACTIVATION_BYTES
+            reduce_ns = all_reduce_ns(self._all_reduce_link, self._tp, payload)
+            reduces_ns = parts * self._model.layers * _ALL_REDUCES_PER_LAYER * reduce_ns
+        products_ns = max(tokens * self.linear_flop_ns, weights_ns)
+        return LayerTimes(products_ns, weights_ns, reduces_ns, self.kernels_ns)
 
     def head_ns(self, rows: int) -> float:
         """Logits of `rows` positions, gathered from all devices; nothing when there are none."""

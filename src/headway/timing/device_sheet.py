@@ -47,6 +47,8 @@ class DeviceSheet:
     launch_ns: int = 8_000  # host time to launch one kernel when steps are not captured as graphs
     step_ns: int = 400_000  # scheduling, input preparation and sampling that a step waits for
     sequence_ns: int = 5_000  # the part of that which grows with the batch
+    memory_kernel_share: float = 0.5  # of the processors, that read at full speed beside a product
+    network_kernel_share: float = 0.36  # likewise of an all-reduce; both 1: nothing overlaps
     from_memory: tuple[str, ...] = ()
     notes: str = ""
     aliases: tuple[str, ...] = field(default=(), compare=False)
@@ -56,7 +58,13 @@ class DeviceSheet:
         positive = (*self.peak_flops.values(), self.memory_bytes_per_s, self.memory_bytes)
         if not self.peak_flops or min(positive) <= 0:
             raise OptionError(f"device {self.name!r} needs peaks, bandwidth and memory above 0")
-        shares = (self.usable_share, self.compute_efficiency, self.memory_efficiency)
+        shares = (
+            self.usable_share,
+            self.compute_efficiency,
+            self.memory_efficiency,
+            self.memory_kernel_share,
+            self.network_kernel_share,
+        )
         if not all(0 < share <= 1 for share in shares):
             raise OptionError(f"device {self.name!r} has a share or an efficiency outside (0, 1]")
         if not 0 <= self.idle_watts <= self.tdp_watts:

@@ -21,12 +21,16 @@ from headway.errors import OptionError
 from headway.timing.attention_pairs import windowed_decode_sums
 from headway.timing.chunk import AttentionSums, Chunk, sum_chunks
 from headway.timing.coefficients import Coefficients
+from headway.timing.contention import Contention, StepParts
+from headway.timing.denoising import denoising_sums
 from headway.timing.device_sheet import DeviceSheet
 from headway.timing.link import Link
 from headway.timing.model_sheet import ModelSheet
+from headway.timing.overlap import nano_ns
 from headway.timing.parallelism import check_tensor_parallel
 
 _HOST = "host"
+_KV_TENSORS = 2  # of a layer: keys and values
 _VECTOR_REPEATS = 48  # from here numpy is faster than the loop, with the same bits
 _MEMO_SIZE = 1 << 16
 
@@ -38,6 +42,8 @@ class Roofline:
     Sequences' `pending_tokens` must not include the step that is being asked about.
     """
 
+    prices_nano_batches = True
+
     def __init__(
         self,
         model: ModelSheet,
@@ -47,6 +53,7 @@ class Roofline:
         block_tokens: int = 16,
         peer_link: Link | None = None,
         graphs: bool = True,
+        contention: Contention | None = None,
     ) -> None:
         check_tensor_parallel(model, tp)
         if block_tokens < 1:
@@ -54,6 +61,8 @@ class Roofline:
         self.model, self.device, self.tp, self.layers = model, device, tp, model.layers
         self.block_tokens = block_tokens
         self.peer_link = peer_link or device.network
+        self.contention = contention or Contention()
+        self._asked: dict[str, tuple[Step, StepParts]] = {}  # by lane: asked again while in flight
         self._costs = Coefficients(model, device, tp, graphs=graphs)
         self._windowed_layers = model.windowed_layers
         self._full_layers = model.attention_layers - model.windowed_layers
@@ -63,6 +72,10 @@ class Roofline:
 
     def durations_ns(self, step: Step, repeats: int) -> list[int]:
         """Whole nanoseconds of each repeat; every repeat finds each context longer by its work's tokens."""
+        if step.nano_batches > 1:
+            others = step.work[len(step.decodes) :]
+            if not any(work.layers or work.sequence.denoises for work in others):
+                return self._nano_ns(step, repeats)
         known = step.decodes
         decodes = rows = len(known)
         chunks: list[Chunk] = []
@@ -75,6 +88,8 @@ class Roofline:
         for sequence, tokens, layers, drafts, _, pad_to in step.work[decodes:]:
             if layers is not None:
                 return self._layered_ns(step.work, repeats)
+            if sequence.denoises:
+                return [self._denoising_ns(step.work)] * repeats  # leaps do not mix with others
             context = sequence.computed_tokens + sequence.pending_tokens
             if tokens == 1 and pad_to is None:
                 decodes += 1
@@ -94,10 +109,20 @@ class Roofline:
         return self._even_ns(decodes, contexts, chunks, rows, works, repeats)
 
     def transfer_ns(self, transfer: Transfer) -> int:
-        """Time the KV of `blocks` blocks holds the link; every device moves its own share at once."""
-        link = self.device.host if transfer.peer == _HOST else self.peer_link
+        """Time the KV of `blocks` blocks holds the link; every device moves its own share at once.
+
+        To the host, every extent beyond the first costs a launch for each tensor of KV: two in each layer. The first
+        is in the link's latency. vLLM's copies of one block moved 3.1 GB/s on an A100's PCIe 4, gathered ones 12.5
+        (its pull request 11531); 32 KiB a copy and a launch of 8 µs make 3.5 GB/s.
+        """
+        host = transfer.peer == _HOST
+        link = self.device.host if host else self.peer_link
         tokens = transfer.blocks * self.block_tokens
-        return link.transfer_ns(tokens * self.model.kv_bytes_per_token(self.tp))
+        moved_ns = link.transfer_ns(tokens * self.model.kv_bytes_per_token(self.tp))
+        if not host or transfer.extents <= 1:
+            return moved_ns
+        copies = (transfer.extents - 1) * self.model.attention_layers * _KV_TENSORS
+        return moved_ns + copies * self.device.launch_ns
 
     def step_ns(
         self,
@@ -119,6 +144,56 @@ class Roofline:
         each, longer = divmod(context_tokens, max(decodes, 1))
         contexts = [each + (index < longer) for index in range(decodes)]
         return self._windowed_ns(contexts, parts, rows, works, 1)[0]
+
+    def rates(self, steps: Seq[Step], shares: Seq[int]) -> list[int]:
+        """Per mille of each step's speed alone when they run side by side at `shares` per mille of the device."""
+        parts = []
+        for step in steps:
+            asked, known = self._asked.get(step.lane, (None, None))
+            if asked is not step or known is None or step.repeats > 1:
+                known = self.parts(step)
+                self._asked[step.lane] = step, known
+            parts.append(known)
+        return self.contention.rates(parts, shares)
+
+    def parts(self, step: Step) -> StepParts:
+        """What a step computes, what it reads, and what no share of the device changes."""
+        costs, rows, deepest, decodes, contexts = self._costs, 0, 0, 0, 0
+        by_depth: dict[int, list[Chunk]] = {}
+        for sequence, count, layers, drafts, _, pad_to in step.work:
+            first, last = layers or (0, self.layers)
+            context = sequence.computed_tokens + sequence.pending_tokens
+            ends = context + count - drafts >= sequence.total_tokens + sequence.pending_output
+            rows += drafts + 1 if ends and last == self.layers else 0
+            if count == 1 and not (layers or pad_to or self._window):
+                decodes += 1
+                contexts += context
+                continue
+            chunk = Chunk(count, max(count, pad_to or 0), context, count == drafts + 1)
+            by_depth.setdefault(last - first, []).append(chunk)
+            deepest = max(deepest, last - first)
+        if decodes:
+            deepest = self.layers
+        tokens = float(decodes)
+        pair_ns = (contexts + decodes) * self._full_layers * costs.decode_pair_ns
+        move_ns = (contexts + 2 * decodes) * self._full_layers * costs.kv_token_ns
+        for layers_done, chunks in by_depth.items():
+            part, sums = layers_done / self.layers, self._attention_sums(chunks, 0)
+            tokens += layers_done / deepest * sum(chunk.padded for chunk in chunks)
+            pair_ns += part * sums.decode * costs.decode_pair_ns
+            pair_ns += part * sums.prefill * costs.chunk_pair_ns
+            move_ns += part * sums.reads * costs.kv_token_ns
+        depth, whole = deepest / self.layers, round(tokens)
+        flop_ns, read_ns = costs.linear_parts_ns(whole)
+        head_flop_ns, head_read_ns = rows * costs.head_flop_ns, costs.head_read_ns if rows else 0.0
+        rest_ns = depth * (costs.layers_ns(whole) - max(flop_ns, read_ns)) + costs.head_ns(rows)
+        rest_ns += self._step_ns + len(step.work) * self._sequence_ns
+        groups = (
+            (int(depth * flop_ns), int(depth * read_ns)),
+            (int(pair_ns), int(move_ns)),
+            (int(head_flop_ns), int(head_read_ns)),
+        )
+        return StepParts(groups, int(rest_ns - max(head_flop_ns, head_read_ns)))
 
     def chunk_time_ns(self, tokens: int, context_tokens: int = 0) -> int:
         """Time of one prefill chunk alone, the token sampled at its end included."""
@@ -205,6 +280,36 @@ class Roofline:
             durations.append(int(fixed_ns + self._attend_ns(decode, prefill, reads) + overhead_ns))
         return durations
 
+    def _nano_ns(self, step: Step, repeats: int) -> list[int]:
+        """The batch is cut into nano-batches whose kernels overlap; the head follows them all."""
+        known = () if self._window else step.decodes
+        chunks, rows = list[Chunk](), len(known)
+        contexts = sum([s.computed_tokens + s.pending_tokens for s in known])
+        for sequence, tokens, _, drafts, _, pad_to in step.work[rows:]:
+            context = sequence.computed_tokens + sequence.pending_tokens
+            if context + tokens - drafts >= sequence.total_tokens + sequence.pending_output:
+                rows += drafts + 1
+            absorbed = tokens == drafts + 1
+            chunks.append(Chunk(tokens, max(tokens, pad_to or 0), context, absorbed))
+        sums, growth, total = sum_chunks(chunks)
+        count = len(known)
+        sums = sums.plus(AttentionSums(contexts + count, 0, contexts + 2 * count))
+        growth, total = growth.plus(AttentionSums(count, 0, count)), total + count
+        parts = min(step.nano_batches, total)
+        times, costs, device = self._costs.nano_layers(total, parts), self._costs, self.device
+        shares = device.memory_kernel_share, device.network_kernel_share
+        overhead_ns = self._step_ns + len(step.work) * self._sequence_ns + 0.5
+        overhead_ns += costs.head_ns(rows)
+        full, added = sums.times(self._full_layers), growth.times(self._full_layers)
+        durations = []
+        for repeat in range(repeats):
+            sums = self._attention_sums(chunks, repeat) if self._window else full
+            flop_ns = sums.decode * costs.decode_pair_ns + sums.prefill * costs.chunk_pair_ns
+            move_ns = sums.reads * costs.kv_token_ns
+            durations.append(int(nano_ns(times, flop_ns, move_ns, parts, *shares) + overhead_ns))
+            full = full.plus(added)
+        return durations
+
     def _layered_ns(self, works: Seq[Work], repeats: int) -> list[int]:
         """Works cover different layers: each run of layers with the same works is a step of its own depth.
 
@@ -244,6 +349,14 @@ class Roofline:
                 time_ns += depth * self._attend_ns(sums.decode, sums.prefill, sums.reads)
             durations.append(int(time_ns + overhead_ns))
         return durations
+
+    def _denoising_ns(self, works: Seq[Work]) -> int:
+        """Some works are steps of a diffusion model: attention goes both ways, and each makes many logits."""
+        tokens, rows, sums = denoising_sums(works)
+        fixed_ns = self._costs.layers_ns(tokens) + self._costs.head_ns(rows)
+        layers = sums.times(self._full_layers + self._windowed_layers)
+        overhead_ns = self._step_ns + len(works) * self._sequence_ns + 0.5
+        return int(fixed_ns + self._attend_ns(*layers) + overhead_ns)
 
     def _attention_sums(self, chunks: Seq[Chunk], repeat: int) -> AttentionSums:
         """Sums over all layers, with every context `repeat` chunks longer."""

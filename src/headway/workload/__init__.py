@@ -19,6 +19,7 @@ from headway.workload.shapes import Independent, OutputByPrompt, Seen, Shapes, a
 from headway.workload.shared_prefixes import SharedPrefixes, mooncake_like
 from headway.workload.synthetic import Synthetic, conversation_like
 from headway.workload.trace import Trace, open_trace
+from headway.workload.workflows import Workflows
 
 __all__ = [
     "CONVERSATION_DAY",
@@ -51,6 +52,7 @@ __all__ = [
     "Think",
     "Trace",
     "Uniform",
+    "Workflows",
     "Zipf",
     "azure_conversation",
     "conversation_like",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from headway.clocks.virtual import VirtualClock
-from headway.core.fleet import ABORTED, REJECTED
+from headway.core.fleet import ABORTED, MIXED, REJECTED
 from headway.core.protocols import (
     ARRIVAL,
     Admission,
@@ -24,14 +24,29 @@ from headway.core.protocols import (
     TimingModel,
     Workload,
 )
-from headway.core.request import Request
+from headway.core.request import NS_PER_MS, Request
 from headway.policies.speculation.none import NoSpeculation
 from headway.runtime.fleet import Fleet
 from headway.runtime.instance import Instance, InstanceOptions
 from headway.runtime.local_port import LocalPort
 from headway.runtime.traits import speculation_of
+from headway.sim.acceptance import Acceptance
 from headway.sim.outcomes import Lengths
 from headway.sim.timed import Timed
+
+REPORTS_NS = (
+    50 * NS_PER_MS
+)  # how often instances report when a policy reads it and nobody says how often
+
+
+@dataclass(frozen=True)
+class SimulatedPool:
+    """Equal instances of one role; what is None is as for all."""
+
+    instances: int
+    role: str = MIXED
+    timing: TimingModel | None = None
+    blocks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,9 +61,18 @@ class Policies:
     speculation: Callable[[], Speculation] = NoSpeculation
     control: Control | None = None
 
+    @property
+    def read_reports(self) -> bool:
+        """Does the control or the routing policy decide by them?"""
+        controls = self.control is not None and self.control.period_ns > 0
+        return controls or bool(getattr(self.routing, "reads_reports", False))
+
 
 class Simulation:
-    """A fleet of equal instances in virtual time. `sink` hears everything, rejections included."""
+    """A fleet of equal instances, or of pools of them, in virtual time.
+
+    `sink` hears everything, rejections included. `pools` say how many instances there are, in place of `instances`.
+    """
 
     def __init__(
         self,
@@ -60,20 +84,26 @@ class Simulation:
         instances: int = 1,
         report_interval_ns: int | None = None,
         seed: int = 0,
+        pools: Seq[SimulatedPool] = (),
+        acceptance: Acceptance | None = None,
     ) -> None:
         self.clock = VirtualClock()
         self.sink = sink
-        self.lengths = Lengths({}, timing.layers)
+        self.lengths = Lengths({}, timing.layers, acceptance=acceptance)
         self.instances: list[Instance] = []
         ports: dict[str, LocalPort] = {}
-        for n in range(instances):
-            name = f"i{n}"
+        if report_interval_ns is None and policies.read_reports:
+            report_interval_ns = REPORTS_NS
+        each = [pool for pool in pools or [SimulatedPool(instances)] for _ in range(pool.instances)]
+        for n, pool in enumerate(each):
+            name, when = f"i{n}", pool.timing or timing
             port = LocalPort(self.clock, sink, report_interval_ns)
-            executor = Timed(self.clock, timing, self.lengths)
-            mine = replace(options, name=name, key=n, seed=seed + n)
+            executor = Timed(self.clock, when, self.lengths)
+            blocks = pool.blocks or options.blocks
+            mine = replace(options, name=name, key=n, seed=seed + n, role=pool.role, blocks=blocks)
             made = (policies.batching(), policies.ordering(), policies.memory())
             drafts = speculation_of(policies.speculation())
-            port.instance = Instance(self.clock, executor, made, mine, port, timing, drafts)
+            port.instance = Instance(self.clock, executor, made, mine, port, when, drafts)
             self.instances.append(port.instance)
             ports[name] = port
         self.fleet = Fleet(
@@ -84,6 +114,7 @@ class Simulation:
             timing=timing,
             seed=seed,
             control=policies.control,
+            roles={f"i{n}": pool.role for n, pool in enumerate(each) if pool.role != MIXED},
         )
         for port in ports.values():
             port.ended = self.fleet.ended
