@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headway.api.measured_with import as_measured
 from headway.api.policy_choices import Choice, choose, label_of, options_by_kind
 from headway.api.rejections import Rejections
 from headway.api.scenario import NO_PARTS, Parts, Scenario
@@ -17,7 +18,15 @@ from headway.metrics import Recorder
 from headway.runtime import InstanceOptions
 from headway.runtime.loader import KINDS
 from headway.runtime.traits import step_tokens_of
-from headway.timing import DeviceSheet, ModelSheet, Roofline, kv_capacity, load_device, load_model
+from headway.timing import (
+    DeviceSheet,
+    ModelSheet,
+    Roofline,
+    kv_capacity,
+    load_device,
+    load_model,
+    load_profile,
+)
 from headway.worlds import Policies, Simulation
 
 
@@ -50,6 +59,9 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
         OptionError: an impossible value, such as a tensor parallel size that splits no heads.
         WorkloadError: a trace that cannot be read.
     """
+    profile = None if scenario.profile is None else load_profile(scenario.profile)
+    if profile is not None:
+        scenario = as_measured(scenario, profile)
     model = load_model(scenario.model, scenario.precision)
     device = load_device(scenario.gpu)
     choices = _choices(scenario, parts)
@@ -64,9 +76,8 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
     )
     blocks = capacity.blocks if scenario.kv_blocks is None else scenario.kv_blocks
     kv_tokens = blocks * scenario.block_tokens
-    timing: TimingModel = parts.timing or Roofline(
-        model, device, scenario.tp, block_tokens=scenario.block_tokens
-    )
+    sheets = Roofline(model, device, scenario.tp, block_tokens=scenario.block_tokens)
+    timing: TimingModel = parts.timing or profile or sheets
     slos = parse_slos(scenario.slo)
     workload = parts.workload or workload_of(scenario, slos, min(model.max_context, kv_tokens))
     sink = Rejections(Recorder())
@@ -95,7 +106,7 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
     config = _config(scenario, parts, choices, model, device) | resolved
     return Assembled(
         scenario, simulation, workload, sink, model, device, kv_tokens, config,
-        modelled=parts.timing is None,
+        modelled=parts.timing is None and profile is None,
     )  # fmt: skip
 
 
@@ -131,7 +142,9 @@ def _config(
         for kind, choice in choices.items()
         for option, value in choice.options.items()
     }
-    config["timing"] = "roofline" if parts.timing is None else type(parts.timing).__name__
+    config["timing"] = "roofline" if scenario.profile is None else f"profile {scenario.profile}"
+    if parts.timing is not None:
+        config["timing"] = type(parts.timing).__name__
     if parts.workload is not None:
         config["workload"] = type(parts.workload).__name__
         config |= dict.fromkeys(("rate_rps", "requests", "slo"))

@@ -11,6 +11,7 @@ from headway.core.protocols import TimingModel, Workload
 from headway.errors import OptionError, UnknownNameError
 from headway.workload import DEFAULT_MAX_TOKENS
 
+DEFAULT_MODEL, DEFAULT_GPU = "llama-3.1-8b", "h100"
 DEFAULT_RATE_RPS = 5.53
 DEFAULT_REQUESTS = 1000
 
@@ -21,11 +22,12 @@ class Scenario:
 
     Policies are names, `pkg.mod:Class` or files. `options` sets theirs: `batching.token_budget` or
     `sarathi.token_budget`. Without a trace, requests are like conversations. `rate_rps` is the offered
-    rate, of a trace too (then it is sped up or slowed down); `rate_scale` multiplies it.
+    rate, of a trace too (then it is sped up or slowed down); `rate_scale` multiplies it. With a `profile`,
+    model, gpu and KV blocks that are not given are those it was measured with.
     """
 
-    model: str = "llama-3.1-8b"
-    gpu: str = "h100"
+    model: str = DEFAULT_MODEL
+    gpu: str = DEFAULT_GPU
     precision: str | None = None  # of the weights; None: as the model is published
     tp: int = 1
     instances: int = 1
@@ -53,6 +55,7 @@ class Scenario:
     kv_blocks: int | None = None  # per instance; None: what fits beside the weights
     report_interval_s: float | None = None  # None: instances are not asked, the router counts
     memory_utilisation: float = 0.9
+    profile: str | None = None  # file of measured step times; None: the roofline of the sheets
     quality: Mapping[str, float] | None = None  # benchmark -> score of the variant, where known
     seed: int = 0
 
@@ -140,6 +143,7 @@ class ScenarioOptions(TypedDict, total=False):
     kv_blocks: int | None
     report_interval_s: float | None
     memory_utilisation: float
+    profile: str | None
     quality: Mapping[str, float] | None
     seed: int
 

@@ -26,13 +26,22 @@ class Start(msgspec.Struct, tag=True, frozen=True):
     start_s: float
 
 
+class Loading(msgspec.Struct, tag=True, frozen=True):
+    """So many layers are loaded; comes before the answer, now and then."""
+
+    done: int
+    total: int
+
+
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """The host's first answer."""
+    """The host's answer to `Start`."""
 
     model: str
     layers: int
     blocks: int
     load_s: float
+    device: str = ""
+    dtype: str = ""
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
@@ -98,6 +107,9 @@ class Tokens(msgspec.Struct, tag=True, frozen=True):
     end_ns: int
     ids: dict[int, list[int]]  # request id -> new ids
     logprobs: dict[int, list[TokenLogprob]] = {}  # of those that asked for them
+    cached: dict[
+        int, int
+    ] = {}  # with its first token: prompt tokens that came from the prefix cache
 
 
 class Ended(msgspec.Struct, tag=True, frozen=True):
@@ -119,7 +131,18 @@ class Reported(msgspec.Struct, tag=True, frozen=True):
 
 
 Frame = (
-    Start | Ready | Refused | Submit | Reply | Abort | Drain | Drained | Tokens | Ended | Reported
+    Start
+    | Loading
+    | Ready
+    | Refused
+    | Submit
+    | Reply
+    | Abort
+    | Drain
+    | Drained
+    | Tokens
+    | Ended
+    | Reported
 )
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)

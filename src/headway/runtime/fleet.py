@@ -90,6 +90,12 @@ class Fleet:
             self.view.ended(where[0], request)
             self._on_end(request, outcome)
 
+    def renew(self, name: str, port: InstancePort) -> None:
+        """An instance that had stopped is back behind a new port; what was there has ended."""
+        self.ports[name] = port
+        self.view.restore(name)
+        port.watch(partial(self.view.heard, name))
+
     def migrate(self, request_id: int, to: str) -> None:
         """Move a request with its KV to another instance; it stays where it is when that is not possible."""
         if request_id in self._where and request_id not in self._moving and to in self.ports:
