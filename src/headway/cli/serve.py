@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 def serve(options: "ServeOptions") -> None:
     """Serve a model over HTTP, as OpenAI's API; Ctrl-C finishes what is in flight."""
     import asyncio
+    import logging
     import sys
     from time import monotonic
 
     from headway.errors import MissingExtraError
 
     began_s = monotonic()
+    level = logging.INFO if options.enable_log_requests else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s")
     try:
         from headway.server.lifecycle import run_service
         from headway.server.plan_service import plan_service

@@ -173,6 +173,9 @@ def _world_flags(
         str | None,
         Option(metavar="FILE", help="Write every submit, step and end: input of calibrate."),
     ] = None,
+    enable_log_requests: Annotated[
+        bool, Option("--enable-log-requests", help="A line per call, without its prompt.")
+    ] = False,
 ) -> None:
     """Live, or simulated in real time."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence as Seq
 from typing import ClassVar, Protocol
 
-from headway.core.fleet import Handoff, Report
+from headway.core.fleet import ABORTED, Handoff, Report
 from headway.core.plan import Step, StepPlan, StepResult, Transfer, WorkDone
 from headway.core.request import Request
 from headway.core.sequence import Sequence
@@ -184,7 +184,7 @@ class InstancePort(Protocol):
     def submit(self, request: Request, reply: Callable[[str | None], None]) -> None:
         """`reply(None)` once accepted, `reply(why)` when not. Instances ignore repeats."""
 
-    def abort(self, request_id: int) -> None:
+    def abort(self, request_id: int, outcome: str = ABORTED) -> None:
         """End the request wherever it is; unknown ids are ignored."""
 
     def watch(self, sink: Callable[[Report], None]) -> None:

@@ -167,7 +167,7 @@ class Host:
                 if isinstance(frame, frames.Submit):
                     self.submit(frame)
                 elif isinstance(frame, frames.Abort):
-                    self.instance.abort(frame.id)
+                    self.instance.abort(frame.id, frame.outcome)
                 elif isinstance(frame, frames.Drain):
                     return await self._drain(reader, writer)
                 frame = await frames.read(reader)
@@ -187,7 +187,7 @@ class Host:
                 if frame is None:
                     return True
                 if isinstance(frame, frames.Abort):
-                    self.instance.abort(frame.id)
+                    self.instance.abort(frame.id, frame.outcome)
             else:
                 reading.cancel()
         self._out.send(frames.Drained())

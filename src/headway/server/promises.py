@@ -14,10 +14,11 @@ from headway.server.errors import invalid
 
 TENANT_HEADER = "x-gateway-inference-fairness-id"
 TTFT_HEADER, TPOT_HEADER = "x-slo-ttft-ms", "x-slo-tpot-ms"
-ASKED = "asked"  # the SLO class of requests that bring targets of their own
+CLASS_HEADER = "x-gateway-inference-objective"
+ASKED = "asked"  # the SLO class of requests that bring targets of their own, and no name for them
 MOST_MS = 86_400_000.0
 
-_TENANT = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 
 
 def slo_of(body: GenerateBody, headers: Headers, default: Slo) -> Slo:
@@ -34,7 +35,10 @@ def slo_of(body: GenerateBody, headers: Headers, default: Slo) -> Slo:
         "deadline_ns": _first(wanted.deadline_ms, None, "deadline_ms"),
     }
     given = {name: value for name, value in targets.items() if value is not None}
-    return replace(default, name=ASKED, **given) if given else default
+    if not given:
+        return default
+    name = headers.get(CLASS_HEADER) or ASKED
+    return replace(default, name=name if _NAME.fullmatch(name) else ASKED, **given)
 
 
 def tenant_of(body: GenerateBody, headers: Headers) -> str:
@@ -44,7 +48,7 @@ def tenant_of(body: GenerateBody, headers: Headers) -> str:
         ApiError: 400 for a name with control characters or of more than 256 characters.
     """
     name = headers.get(TENANT_HEADER) or body.user or ""
-    if name and not _TENANT.fullmatch(name):
+    if name and not _NAME.fullmatch(name):
         raise invalid("user", "A tenant's name has 1 to 256 characters and no control characters.")
     return name
 

@@ -53,3 +53,4 @@ class ServeOptions:
     slo: Slo = NO_SLO
     shutdown_timeout_s: float = 30.0
     run_log: str | None = None
+    enable_log_requests: bool = False
