@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -75,3 +77,22 @@ def test_control_tokens_come_from_templates_never_from_users(vocabulary: Vocabul
 def test_a_character_may_be_spread_over_tokens(vocabulary: Vocabulary) -> None:
     tokens = vocabulary.encode("é", bos=False)
     assert [vocabulary.piece(token) for token in tokens] == [b"\xc3", b"\xa9"]
+
+
+@given(st.text("abchelo " + SPACE + "é\n"))
+def test_cutting_at_words_changes_nothing(text: str) -> None:
+    cut, whole = make(), make()
+    whole.__dict__["_border"] = re.compile("(?!)")
+    assert cut.encode(text) == whole.encode(text)
+
+
+def test_spaces_in_fixed_pieces_may_be_written_either_way() -> None:
+    for written in ("  ", SPACE * 2):
+        pieces = ["<eos>", "<bos>", written, *(f"<0x{byte:02X}>" for byte in range(256)), "a"]
+        kinds = [CONTROL, CONTROL, USER_DEFINED, *[BYTE] * 256, NORMAL]
+        vocabulary = Vocabulary(
+            pieces, np.zeros(len(pieces), np.float32), np.array(kinds, np.int32), bos=1, eos=0
+        )
+        ids = vocabulary.encode("a  a", bos=False)
+        assert ids == [pieces.index("a"), 2, pieces.index("a")]
+        assert vocabulary.decode(ids) == "a  a"

@@ -27,6 +27,7 @@ from headway.core.plan import (
 )
 from headway.core.protocols import StepHandle
 from headway.core.request import Request
+from headway.core.sampling import GREEDY, Sampling
 from headway.core.sequence import FINISHED, Sequence
 from headway.engine.decoder import Decoder
 from headway.engine.executor import TorchExecutor
@@ -185,11 +186,15 @@ class Driver:
         self.results: list[StepResult] = []
 
     def add(
-        self, prompt: Seq[int], max_tokens: int = OUTPUT, request_id: int | None = None
+        self,
+        prompt: Seq[int],
+        max_tokens: int = OUTPUT,
+        request_id: int | None = None,
+        sampling: Sampling = GREEDY,
     ) -> Sequence:
         self.steps += 1
-        number = 1000 + self.steps if request_id is None else request_id
-        return Sequence(Request(number, 0, len(prompt), max_tokens, prompt_ids=tuple(prompt)))
+        number, ids = 1000 + self.steps if request_id is None else request_id, tuple(prompt)
+        return Sequence(Request(number, 0, len(ids), max_tokens, prompt_ids=ids, sampling=sampling))
 
     def grow(self, sequence: Sequence, tokens: int) -> None:
         while len(sequence.blocks) * self.block_tokens < tokens:
@@ -221,6 +226,10 @@ class Driver:
             sequence.pending_output -= reached and sequence.pending_output > 0
             sequence.pending_tokens -= work.tokens
             if sequence.state == FINISHED:
+                continue
+            if done.error:
+                sequence.state = FINISHED
+                self.executor.release(sequence.id)
                 continue
             if done.layers < self.executor.layers:
                 sequence.partial = (work.tokens, done.layers)

@@ -1,85 +1,35 @@
 from __future__ import annotations
 
 import random
+import struct
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gguf
 import numpy as np
 import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from headway.checkpoint.gguf_file import GgufFile
 from headway.engine.load import load, load_gguf
 from headway.errors import ModelFileError
 
+from .families import one_thread  # noqa: F401 - a fixture for this module
+from .gguf_writer import Fill, finish, write_gguf
+
+transformers = pytest.importorskip("transformers")
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.engine.conftest import Case, Driver
-
-NAMES = {
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "post_attention_norm",
-    "pre_feedforward_layernorm": "ffn_norm",
-    "post_feedforward_layernorm": "post_ffw_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-
-
-def write_gguf(case: Case, path: Path, *, architecture: str = "gemma3", skip: str = "") -> None:
-    """Write a model the way llama.cpp's converter does: norms with the 1 added, two axes reversed."""
-    config = case.model.config
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_name("tiny")
-    writer.add_block_count(config.layers)
-    writer.add_context_length(config.context)
-    writer.add_embedding_length(config.hidden)
-    writer.add_feed_forward_length(config.ffn)
-    writer.add_head_count(config.heads)
-    writer.add_head_count_kv(config.kv_heads)
-    writer.add_key_length(config.head_size)
-    writer.add_layer_norm_rms_eps(config.epsilon)
-    writer.add_rope_freq_base(config.global_theta)
-    writer.add_sliding_window(config.window)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list([f"t{n}" for n in range(config.vocabulary)])
-    writer.add_token_scores([0.0] * config.vocabulary)
-    writer.add_token_types([gguf.TokenType.NORMAL] * config.vocabulary)
-    writer.add_bos_token_id(2)
-    writer.add_eos_token_id(1)
-    for name, tensor in tensors(case.reference).items():
-        if name != skip:
-            writer.add_tensor(name, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def tensors(reference: Any) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    found = {}
-    for name, weight in reference.model.named_parameters():
-        array = weight.detach().numpy() + (1 if "norm" in name else 0)
-        if name.startswith("layers."):
-            _, layer, part = name.removesuffix(".weight").split(".", 2)
-            found[f"blk.{layer}.{NAMES[part]}.weight"] = array
-        else:
-            found["token_embd.weight" if "embed" in name else "output_norm.weight"] = array
-    return found
 
 
 @pytest.fixture(scope="module")
 def file(tiny: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    write_gguf(tiny, path)
+    write_gguf(tiny.reference, path)
     return path
 
 
@@ -115,7 +65,9 @@ def test_a_file_in_parts_reads_like_the_whole(file: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["Q8_0", "Q5_0", "Q4_K", "Q6_K", "BF16", "F16", "F32"])
+@pytest.mark.parametrize(
+    "kind", ["Q8_0", "Q6_K", "Q5_0", "Q5_K", "Q4_0", "Q4_K", "BF16", "F16", "F32"]
+)
 def test_dequantised_as_the_gguf_package_does(kind: str, tmp_path: Path) -> None:
     quantisation = gguf.GGMLQuantizationType[kind]
     block, size = gguf.GGML_QUANT_SIZES[quantisation]
@@ -127,10 +79,7 @@ def test_dequantised_as_the_gguf_package_does(kind: str, tmp_path: Path) -> None
     writer = gguf.GGUFWriter(tmp_path / "q.gguf", "gemma3")
     shaped = raw.reshape(rows, -1)
     writer.add_tensor("w", shaped, raw_dtype=quantisation)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer, tmp_path / "q.gguf")
     with np.errstate(all="ignore"):  # random bytes make odd scales
         ours = GgufFile(tmp_path / "q.gguf").dequantise("w", (rows, columns))
         typed = shaped.view({"F32": np.float32, "F16": np.float16}.get(kind, np.uint8))
@@ -168,9 +117,138 @@ def test_wrong_files_say_what_is_wrong(tiny: Case, tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04" + b"\x00" * 100)
     with pytest.raises(ModelFileError, match="not a GGUF file"):
         load_gguf(path)
-    write_gguf(tiny, path, architecture="llama")
-    with pytest.raises(ModelFileError, match="llama model: only gemma3"):
+    write_gguf(tiny.reference, path, architecture="mamba")
+    with pytest.raises(ModelFileError, match=r"'mamba': this engine computes llama, qwen2, qwen3"):
         load_gguf(path)
-    write_gguf(tiny, path, skip="blk.3.ffn_up.weight")
+    write_gguf(tiny.reference, path, skip="blk.3.ffn_up.weight")
     with pytest.raises(ModelFileError, match=r"lacks tensor blk\.3\.ffn_up\.weight"):
         load_gguf(path)
+
+
+LIES: dict[str, tuple[Fill, str]] = {
+    "experts": (lambda writer: writer.add_expert_count(8), "has experts"),
+    "yarn": (
+        lambda writer: writer.add_rope_scaling_type(gguf.RopeScalingType.YARN),
+        "scales positions as 'yarn'",
+    ),
+    "partly rotated heads": (
+        lambda writer: writer.add_rope_dimension_count(8),
+        "rope.dimension_count=8",
+    ),
+    "odd alignment": (
+        lambda writer: writer.add_uint32("general.alignment", 48),
+        "general.alignment=48",
+    ),
+    "text for an alignment": (
+        lambda writer: writer.add_string("general.alignment", "much"),
+        "general.alignment=much",
+    ),
+    "two axes, not one": (
+        lambda writer: writer.add_tensor("rope_freqs.weight", np.ones((2, 8), np.float32)),
+        "rope_freqs.weight is",
+    ),
+    "divisors below 0": (
+        lambda writer: writer.add_tensor("rope_freqs.weight", np.full(8, -1, np.float32)),
+        "not above 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_cannot_be_computed_is_refused(lie: str, small: Any, tmp_path: Path) -> None:
+    also, said = LIES[lie]
+    path = write_gguf(small, tmp_path / "lie.gguf", also=also)
+    with pytest.raises(ModelFileError, match=said) as caught:
+        load_gguf(path)
+    assert "\n" not in str(caught.value)
+
+
+def llama(**options: Any) -> Any:
+    """One that is small enough to be written a thousand times."""
+    torch.manual_seed(3)
+    sizes = {
+        "vocab_size": 40,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+    }
+    config = transformers.LlamaConfig(**{**sizes, **options})
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module")
+def small() -> Any:
+    return llama()
+
+
+@pytest.fixture(scope="module")
+def small_bytes(small: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write_gguf(small, tmp_path_factory.mktemp("small") / "small.gguf").read_bytes()
+
+
+MOST_MEMORY = 32 << 20  # for a file of 200 kB
+
+
+def memory_of_load(path: Path) -> int:
+    """Load, or be refused in one sentence; return the most bytes that were held."""
+    tracemalloc.start()
+    said = ""
+    try:
+        load(path)
+    except ModelFileError as error:
+        said = str(error)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "\n" not in said
+    assert len(said) < 600
+    return peak
+
+
+patches = st.lists(
+    st.tuples(
+        st.one_of(st.integers(0, 4000), st.integers(0, 1 << 20)),  # mostly in the header
+        st.one_of(
+            st.binary(min_size=1, max_size=2),
+            st.sampled_from([b"\xff" * 8, b"\x00" * 8, b"\x00\x00\x00\x40", b"\xff\xff\xff\x7f"]),
+        ),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(patches=patches, kept=st.one_of(st.just(1.0), st.floats(0, 1)))
+@example(patches=[(8, b"\xff" * 8)], kept=1.0)  # tensors
+@example(patches=[(16, b"\xff" * 8)], kept=1.0)  # metadata entries
+def test_damaged_files_end_in_one_sentence(
+    patches: list[tuple[int, bytes]], kept: float, small_bytes: bytes, tmp_path: Path
+) -> None:
+    data = bytearray(small_bytes)
+    for at, patch in patches:
+        data[at % len(data) : at % len(data) + len(patch)] = patch
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(data[: int(kept * len(data))])
+    assert memory_of_load(path) < MOST_MEMORY
+
+
+def test_a_size_from_the_header_is_never_believed(small_bytes: bytes, tmp_path: Path) -> None:
+    """Wherever eight bytes of the header could be a length: make it enormous."""
+    path = tmp_path / "lying.gguf"
+    header = small_bytes.index(b"blk.0.ffn_up") + 200
+    for at in range(0, header, 7):
+        path.write_bytes(small_bytes[:at] + struct.pack("<Q", 1 << 40) + small_bytes[at + 8 :])
+        assert memory_of_load(path) < MOST_MEMORY
+
+
+def test_tensors_may_not_overlap(small: Any, tmp_path: Path) -> None:
+    """Or a small file could ask for much more memory than it has bytes."""
+    path = write_gguf(small, tmp_path / "overlap.gguf")
+    data = path.read_bytes()
+    named = data.index(b"blk.0.attn_k.weight")
+    offset = named + len(b"blk.0.attn_k.weight") + 4 + 2 * 8 + 4
+    path.write_bytes(data[:offset] + struct.pack("<Q", 0) + data[offset + 8 :])
+    with pytest.raises(ModelFileError, match="overlap"):
+        load(path)

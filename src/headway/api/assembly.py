@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headway.api.measured_with import as_measured
 from headway.api.policy_choices import Choice, choose, label_of, options_by_kind
 from headway.api.pools import pools_of
 from headway.api.rejections import Rejections
@@ -29,6 +30,7 @@ from headway.timing import (
     load_device,
     load_link,
     load_model,
+    load_profile,
 )
 from headway.worlds import Policies, SimulatedPool, Simulation
 
@@ -63,38 +65,33 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
         OptionError: an impossible value, such as a tensor parallel size that splits no heads.
         WorkloadError: a trace that cannot be read.
     """
+    profile = None if scenario.profile is None else load_profile(scenario.profile)
+    if profile is not None:
+        scenario = as_measured(scenario, profile)
     model = load_model(scenario.model, scenario.precision)
     device = load_device(scenario.gpu)
     choices = _choices(scenario, parts)
     step_tokens = step_tokens_of(choices["batching"].sample)
-    written = pools_of(scenario)
+    written, measured = pools_of(scenario), parts.timing or profile
     pools = [
         SimulatedPool(
             pool.instances,
             pool.role,
-            parts.timing or _timing(scenario, model, device, pool.tp),
+            measured or _timing(scenario, model, device, pool.tp),
             _blocks(scenario, model, device, pool.tp, choices["batching"].sample),
         )
         for pool in written
     ]
     blocks = min(pool.blocks or 0 for pool in pools)
     kv_tokens = blocks * scenario.block_tokens
-    timing = parts.timing or _timing(scenario, model, device, scenario.tp)
+    timing = measured or _timing(scenario, model, device, scenario.tp)
     slos = parse_slos(scenario.slo)
     workload = parts.workload or workload_of(scenario, slos, min(model.max_context, kv_tokens))
     sink = Rejections(Recorder())
     interval_s = scenario.report_interval_s
     simulation = Simulation(
         timing,
-        Policies(
-            choices["batching"].make,
-            choices["ordering"].make,
-            choices["memory"].make,
-            choices["routing"].make(),
-            choices["admission"].make(),
-            choices["speculation"].make,
-            choices["control"].make(),
-        ),
+        _policies(choices),
         InstanceOptions(
             blocks=blocks,
             block_tokens=scenario.block_tokens,
@@ -112,8 +109,20 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
     config = _config(scenario, parts, choices, model, device) | resolved
     return Assembled(
         scenario, simulation, workload, sink, model, device, kv_tokens, config,
-        modelled=parts.timing is None, devices=sum(pool.instances * pool.tp for pool in written),
+        modelled=measured is None, devices=sum(pool.instances * pool.tp for pool in written),
     )  # fmt: skip
+
+
+def _policies(choices: Mapping[str, Choice]) -> Policies:
+    return Policies(
+        choices["batching"].make,
+        choices["ordering"].make,
+        choices["memory"].make,
+        choices["routing"].make(),
+        choices["admission"].make(),
+        choices["speculation"].make,
+        choices["control"].make(),
+    )
 
 
 def _timing(scenario: Scenario, model: ModelSheet, device: DeviceSheet, tp: int) -> TimingModel:
@@ -181,7 +190,9 @@ def _config(
         for kind, choice in choices.items()
         for option, value in choice.options.items()
     }
-    config["timing"] = "roofline" if parts.timing is None else type(parts.timing).__name__
+    config["timing"] = "roofline" if scenario.profile is None else f"profile {scenario.profile}"
+    if parts.timing is not None:
+        config["timing"] = type(parts.timing).__name__
     if parts.workload is not None:
         config["workload"] = type(parts.workload).__name__
         config |= dict.fromkeys(("rate_rps", "requests", "slo"))

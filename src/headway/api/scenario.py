@@ -11,6 +11,7 @@ from headway.core.protocols import TimingModel, Workload
 from headway.errors import OptionError, UnknownNameError
 from headway.workload import DEFAULT_MAX_TOKENS
 
+DEFAULT_MODEL, DEFAULT_GPU = "llama-3.1-8b", "h100"
 DEFAULT_RATE_RPS = 5.53
 DEFAULT_REQUESTS = 1000
 
@@ -21,11 +22,12 @@ class Scenario:
 
     Policies are names, `pkg.mod:Class` or files. `options` sets theirs: `batching.token_budget` or
     `sarathi.token_budget`. Without a trace, requests are like conversations. `rate_rps` is the offered
-    rate, of a trace too (then it is sped up or slowed down); `rate_scale` multiplies it.
+    rate, of a trace too (then it is sped up or slowed down); `rate_scale` multiplies it. With a `profile`,
+    model, gpu and KV blocks that are not given are those it was measured with.
     """
 
-    model: str = "llama-3.1-8b"
-    gpu: str = "h100"
+    model: str = DEFAULT_MODEL
+    gpu: str = DEFAULT_GPU
     precision: str | None = None  # of the weights; None: as the model is published
     tp: int = 1
     instances: int = 1
@@ -62,6 +64,7 @@ class Scenario:
     draft_model: str | None = None  # drafts on the target's devices; None: drafts cost nothing
     acceptance: float | None = None  # chance that a draft token is right; None: any count alike
     acceptance_spread: float = 0.0  # ... and its standard deviation among requests
+    profile: str | None = None  # file of measured step times; None: the roofline of the sheets
     quality: Mapping[str, float] | None = None  # benchmark -> score of the variant, where known
     seed: int = 0
 
@@ -156,6 +159,7 @@ class ScenarioOptions(TypedDict, total=False):
     draft_model: str | None
     acceptance: float | None
     acceptance_spread: float
+    profile: str | None
     quality: Mapping[str, float] | None
     seed: int
 

@@ -184,6 +184,8 @@ def _metric_rows(
     for key, written in _SCALARS:
         yield _name(key), written(summary[key]), "", "", *meanings[key]
     for key in _DISTRIBUTIONS:
+        if key == "queue_delay" and summary["p50_queue_delay_ms"] is None:
+            continue  # no client can see it
         p50, p90, p99 = (milliseconds(summary[f"{p}_{key}_ms"]) for p in ("p50", "p90", "p99"))
         yield _name(key), p50, p90, p99, *meanings[key]
     for key, written in _EXTRAS:

@@ -1,4 +1,4 @@
-"""`headway demo`: the story in a minute."""
+"""`headway demo`: the story in two minutes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,11 +7,11 @@ import typer
 
 
 def demo(
-    html: Annotated[
-        Path, typer.Option(metavar="FILE", help="Where the comparison page goes.")
-    ] = Path("reports/demo.html"),
+    html: Annotated[Path, typer.Option(metavar="FILE", help="Where the page goes.")] = Path(
+        "report.html"
+    ),
 ) -> None:
-    """Compare policies, run one on a real model, and hold the forecast against the measurement."""
+    """Serve a real model, calibrate, forecast an overload under two policies, and run it for real."""
     from rich.console import Console
 
     from headway.demo import tell

@@ -6,12 +6,19 @@ from typing import NoReturn
 
 import typer
 
+from headway.cli.bench import bench
+from headway.cli.calibrate import calibrate
 from headway.cli.catalogue import devices, models, policies
+from headway.cli.chat import chat
 from headway.cli.compare import compare
 from headway.cli.demo import demo
+from headway.cli.doctor import doctor
+from headway.cli.foreign_flags import hint
 from headway.cli.reproduce import reproduce
+from headway.cli.serve import serve
 from headway.cli.simulate import simulate
 from headway.cli.version import version
+from headway.cli.whatif import whatif
 from headway.errors import HeadwayError
 
 _ERROR, _INTERRUPTED = 2, 130
@@ -25,7 +32,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, simulate, compare, reproduce, policies, models, devices, version):
+VERBS = (
+    demo, serve, chat, bench, simulate, compare, calibrate, whatif, reproduce, policies, models,
+    devices, doctor, version,
+)  # fmt: skip
+for verb in VERBS:
     app.command(verb.__name__)(verb)
 
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # typer does not export it
@@ -43,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except HeadwayError as error:
         _refuse(str(error))
     except _ClickException as error:
-        _refuse(str(getattr(error, "format_message", error.__str__)()))
+        said = str(getattr(error, "format_message", error.__str__)())
+        _refuse(hint(given) if hasattr(error, "option_name") and hint(given) else said)
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(_INTERRUPTED)

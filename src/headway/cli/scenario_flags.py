@@ -59,6 +59,10 @@ def _deployment_flags(
     memory_utilisation: Annotated[
         str, Option(metavar="SHARE", help="Share of device memory to use.")
     ] = "0.9",
+    profile: Annotated[
+        str | None,
+        Option(metavar="FILE", help="Measured step times, from calibrate [default: roofline]."),
+    ] = None,
     report_interval: Annotated[
         str | None,
         Option(metavar="TIME", help="How often instances report to the router, such as 100ms."),

@@ -70,6 +70,7 @@ class WorkDone(NamedTuple):
     ended: bool = False  # the model said stop, or max_tokens is reached
     ids: Seq[int] = ()  # the emitted ids; empty in the simulator
     logprobs: Seq[TokenLogprob] = ()  # parallel to `ids` when the request asked for them
+    error: str = ""  # why this work's request cannot go on; the step's other works are not touched
 
 
 class StepResult(NamedTuple):

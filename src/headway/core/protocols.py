@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence as Seq
 from typing import ClassVar, Protocol, runtime_checkable
 
-from headway.core.fleet import Action, Handoff, Report
+from headway.core.fleet import ABORTED, Action, Handoff, Report
 from headway.core.plan import Step, StepPlan, StepResult, Transfer, WorkDone
 from headway.core.request import Request
 from headway.core.sequence import Sequence
@@ -244,7 +244,7 @@ class InstancePort(Protocol):
     def submit(self, request: Request, reply: Callable[[str | None], None]) -> None:
         """`reply(None)` once accepted, `reply(why)` when not. Instances ignore repeats."""
 
-    def abort(self, request_id: int) -> None:
+    def abort(self, request_id: int, outcome: str = ABORTED) -> None:
         """End the request wherever it is; unknown ids are ignored."""
 
     def watch(self, sink: Callable[[Report], None]) -> None:
@@ -274,9 +274,7 @@ class MovingPort(InstancePort, Protocol):
     def ask_import(self, request: Request, reply: Callable[[str | None], None]) -> None:
         """Would it take over `request` with its whole prompt computed? Reserves nothing."""
 
-    def end_export(
-        self, request_id: int, reply: Callable[[bool], None], *, gone: bool
-    ) -> None:
+    def end_export(self, request_id: int, reply: Callable[[bool], None], *, gone: bool) -> None:
         """After the last handoff: forget it (`gone`) or go on with it. `reply(False)`: it had ended before."""
 
     def end_import(self, request_id: int, *, commit: bool) -> None:

@@ -53,7 +53,9 @@ class Sequence:
         self.id = request.id
         self.state = WAITING
         self.max_tokens = request.max_tokens
-        self.denoises = request.stage.denoise_tokens > 0  # masks stand for its answer from the start
+        self.denoises = (
+            request.stage.denoise_tokens > 0
+        )  # masks stand for its answer from the start
         self.denoised = 0  # denoising steps done
         self.total_tokens = request.prompt_tokens  # input so far + output so far, or all masks
         if self.denoises:

@@ -1,4 +1,4 @@
-"""The story in two minutes: compare policies in the simulator, run one of them on a real model, check the forecast."""
+"""The story in two minutes: serve a real model, calibrate on it, forecast an overload, then run it for real."""
 
 from headway.demo.story import tell
 

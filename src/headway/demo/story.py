@@ -1,96 +1,173 @@
-"""Tell the story on a terminal."""
+"""Tell the story on a terminal, and as a page."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import Progress, TimeElapsedColumn
 
-from headway.api import compare_runs, demo_scenario
-from headway.demo.live_part import LivePart, run_part
+from headway.api import calibrate, simulate
+from headway.core import NS_PER_MS
+from headway.core.protocols import Workload
+from headway.demo.live_server import serving
+from headway.demo.mixed_load import Promises, calibration, overload
+from headway.demo.outcome import Outcome, page, table
+from headway.loadgen import BenchPlan, Endpoint, Measured, bench
+from headway.timing import Profile, save_profile
+from headway.timing.profile_shape import shape_of
 
-METRICS = (
-    ("mean TTFT", "mean_ttft_ms", "ms"),
-    ("p99 TTFT", "p99_ttft_ms", "ms"),
-    ("mean TPOT", "mean_tpot_ms", "ms"),
-    ("p99 ITL", "p99_itl_ms", "ms"),
-    ("output throughput", "output_throughput", "tokens/s"),
+BUDGET = 128  # tokens of a step: a chunk of a report beside everybody's next token
+FIRST_RATE_RPS = 2.5
+TYPICAL_CONTEXT = 100  # tokens
+OVERLOADED = 1.4  # times what the first policy holds, by the forecast
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One way to serve: what it is called, and its choices."""
+
+    name: str
+    batching: str
+    ordering: str
+    options: Mapping[str, str]
+
+    @property
+    def flags(self) -> list[str]:
+        """As `headway serve` takes them."""
+        settings = [f"--set={key}={value}" for key, value in self.options.items()]
+        return [f"--batching={self.batching}", f"--ordering={self.ordering}", *settings]
+
+
+BEFORE = Policy("prefill_first + fcfs", "prefill_first", "fcfs", {})
+AFTER = Policy(
+    "sarathi + earliest_deadline",
+    "sarathi",
+    "earliest_deadline",
+    {"sarathi.token_budget": str(BUDGET)},
 )
-SHOWN_BATCHING = ("prefill_first", "sarathi", "splitfuse")
-SHOWN_ORDERING = ("fcfs", "earliest_deadline")
-_SHOWN = 64  # characters of a prompt
+
+Tell = Callable[[str, float, float | None], None]
 
 
 def tell(console: Console, html: Path) -> None:
-    """Compare, run, and hold the forecast against what was measured; `html` gets the comparison's page."""
-    console.print(
-        "[bold]1. The simulator compares policies[/]: conversations on Llama-3.1-8B and one H100, "
-        "70 % chat with tight targets, two tenants."
-    )
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("simulating", total=None)
-        comparison = compare_runs(
-            demo_scenario(),
-            {"batching": SHOWN_BATCHING, "ordering": SHOWN_ORDERING},
-            rates=("1.5x",),
-            progress=lambda _, done, total: progress.update(task, completed=done, total=total),
-        )
-    console.print(comparison.view(console.width))
+    """Serve, calibrate, forecast, run, compare; `html` gets the page."""
+    with (
+        tempfile.TemporaryDirectory(prefix="headway-demo-") as folder,
+        Progress(
+            *Progress.get_default_columns(), TimeElapsedColumn(), console=console, transient=True
+        ) as bar,
+    ):
+        task = bar.add_task("", total=None)
+
+        def progress(what: str, done: float, total: float | None) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        outcomes, promises, rate = _run(console, Path(folder), progress)
+    console.print(table(outcomes, promises, rate))
+    for sentence in _verdict(outcomes):
+        console.print(sentence)
     html.parent.mkdir(parents=True, exist_ok=True)
-    html.write_text(comparison.html("headway demo: policies compared"), encoding="utf-8")
-    console.print(f"The same as a page, with fronts: {html}")
+    html.write_text(page(outcomes, promises, rate), encoding="utf-8")
+    console.print(f"The same with distributions: {html}")
+
+
+def _run(console: Console, folder: Path, progress: Tell) -> tuple[list[Outcome], Promises, float]:
     console.print(
-        "\n[bold]2. The same policy file on a real model[/]: sarathi serves Gemma-3-270M on this machine's "
-        "CPU, fp32, greedy; prompts are token ids, one of them long."
+        "[bold]1. A real model behind an OpenAI API[/]: `headway serve` with Gemma-3-270M on this CPU, under "
+        f"{AFTER.name}. A short run, and `headway calibrate` on its log."
     )
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("loading", total=None)
-        part = run_part(
-            lambda what, done, total: progress.update(
-                task, description=what, completed=done, total=total or None
-            )
+    profile_file = folder / "profile.toml"
+    with _served(AFTER, folder / "after.jsonl", progress) as address:
+        _measure(address, calibration(FIRST_RATE_RPS), progress, "a short run to calibrate on")
+        calibrated = calibrate([folder / "after.jsonl"])
+        save_profile(calibrated.profile, profile_file)
+        console.print(_profile_sentence(calibrated.profile))
+        promises, rate = _overload_of(calibrated.profile, profile_file, progress)
+        work = overload(rate, promises)
+        forecasts = {
+            policy.name: _forecast(policy, work, profile_file) for policy in (BEFORE, AFTER)
+        }
+        console.print(
+            f"[bold]2. The simulator forecasts[/] {rate:.1f} requests/s of chat and reports, {OVERLOADED} times what "
+            f"{BEFORE.name} holds, under both policies. [bold]3. Then both run for real.[/]"
         )
-    _show_texts(console, part)
-    _show_forecast(console, part)
+        after = _measure(address, work, progress, f"for real: {AFTER.name}")
+    with _served(BEFORE, folder / "before.jsonl", progress) as address:
+        before = _measure(address, work, progress, f"for real: {BEFORE.name}")
+    measured = {BEFORE.name: before, AFTER.name: after}
+    outcomes = [Outcome(name, forecasts[name], measured[name]) for name in measured]
+    return outcomes, promises, rate
 
 
-def _show_texts(console: Console, part: LivePart) -> None:
-    table = Table(title=f"{part.model}, loaded in {part.load_s:.1f} s", show_lines=False)
-    table.add_column("prompt", style="dim")
-    table.add_column("continued")
-    for prompt, text in zip(part.prompts, part.texts, strict=True):
-        shown = prompt if len(prompt) <= _SHOWN else f"({len(prompt)} characters) …{prompt[-30:]}"
-        table.add_row(shown, " ".join(text.split()))
-    console.print(table)
+def _served(policy: Policy, run_log: Path, progress: Tell) -> Any:
+    progress(f"headway serve, {policy.name}", 0, None)
+    return serving(policy.flags, run_log)
 
 
-def _show_forecast(console: Console, part: LivePart) -> None:
-    timing = part.timing
-    console.print(
-        f"\n[bold]3. Forecast beside measurement[/]: the simulator ran the same requests under the same "
-        f"policy, with step times from a short probe before it: {timing.base_ns / 1e6:.1f} ms a step, "
-        f"{timing.token_ns / 1e6:.2f} ms a token, {timing.sequence_ns / 1e6:.1f} ms a sequence."
+def _measure(address: str, work: Workload, progress: Tell, what: str) -> Measured:
+    plan = BenchPlan(
+        Endpoint(address, "", extra={"ignore_eos": True}),
+        work,
+        requests=sum(1 for _ in work.offers()),
+        config={"request_rate": None, "burstiness": 1.0, "max_concurrency": None},
     )
-    table = Table()
-    table.add_column("metric")
-    for heading in ("forecast", "measured", "forecast / measured"):
-        table.add_column(heading, justify="right")
-    for label, key, unit in METRICS:
-        expected, measured = part.forecast[key], part.measured[key]
-        table.add_row(
-            f"{label} ({unit})", _number(expected), _number(measured), _ratio(expected, measured)
-        )
-    console.print(table)
-    finished = sum(outcome == "finished" for outcome in part.outcomes.values())
-    console.print(f"{finished} of {len(part.outcomes)} requests finished.")
+    return bench(plan, lambda _, done, total: progress(what, done, total))
 
 
-def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:,.1f}"
+def _forecast(policy: Policy, work: Workload, profile: Path) -> dict[str, Any]:
+    result = simulate(
+        batching=policy.batching,
+        ordering=policy.ordering,
+        options=dict(policy.options),
+        profile=str(profile),
+        workload=work,
+    )
+    return {"summary": result.summary, "curves": result.curves}
 
 
-def _ratio(expected: Any, measured: Any) -> str:
-    return f"{expected / measured:.2f}" if expected is not None and measured else "–"
+def _overload_of(profile: Profile, profile_file: Path, progress: Tell) -> tuple[Promises, float]:
+    """Promises that fit this machine, and a rate that it cannot hold under the first policy."""
+    promises = Promises.for_step(decode_step_ms(profile, 8))
+    rate = 0.5
+    while rate < 64:
+        progress(f"how much does {BEFORE.name} hold? {rate:.1f} requests/s", 0, None)
+        forecast = _forecast(BEFORE, overload(rate * 1.15, promises), profile_file)
+        if forecast["summary"]["slo_attainment"] < 0.9:
+            break
+        rate *= 1.15
+    return promises, rate * OVERLOADED
+
+
+def decode_step_ms(profile: Profile, sequences: int) -> float:
+    """A step of so many decodes over contexts of a typical chat."""
+    return profile.shape_ns(shape_of([(1, TYPICAL_CONTEXT, 1)] * sequences)) / NS_PER_MS
+
+
+def _profile_sentence(profile: Profile) -> str:
+    return (
+        f"   A decode step of 1, 8 and 16 sequences takes {decode_step_ms(profile, 1):.1f}, "
+        f"{decode_step_ms(profile, 8):.1f} and {decode_step_ms(profile, 16):.1f} ms here; a prompt token "
+        f"{profile.chunk_time_ns(256, 0) / 256e6:.2f} ms."
+    )
+
+
+def _verdict(outcomes: list[Outcome]) -> list[str]:
+    """What came of it, said plainly, also when it is little."""
+    before, after = (outcome.measured.summary for outcome in outcomes)
+    was, now = before["slo_attainment"] or 0.0, after["slo_attainment"] or 0.0
+    said = [f"SLO attainment, measured: {was:.0%} before, {now:.0%} after."]
+    if now < was + 0.02:
+        said.append("On this machine, at this load, the SLO policy gained nothing worth having.")
+    elif was and now / was < 1.1:
+        said.append("The gain is small here: the load may have been lighter than forecast.")
+    worst = max(outcome.worst_error() for outcome in outcomes)
+    said.append(
+        f"The forecast's worst error in this table is {worst:.0%}; it saw one short run of this machine."
+    )
+    said += [f"Note: {warning}" for outcome in outcomes for warning in outcome.measured.warnings]
+    return said

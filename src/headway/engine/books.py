@@ -14,8 +14,10 @@ from torch import Tensor
 
 from headway.core.plan import Step, Work
 from headway.core.sequence import Sequence
+from headway.engine.check_request import why_not
 from headway.engine.drafts import PromptLookup
 from headway.engine.kv_pool import KvCopy
+from headway.engine.sampler import Chooser
 
 
 class Partial(NamedTuple):
@@ -34,8 +36,11 @@ class Entry:
     """
 
     __slots__ = (
+        "_chooser",
+        "_sampling",
         "broken",
         "ended",
+        "ends",
         "host",
         "in_flight",
         "lookup",
@@ -46,8 +51,8 @@ class Entry:
         "tokens",
     )
 
-    def __init__(self, sequence: Sequence) -> None:
-        request = sequence.request
+    def __init__(self, sequence: Sequence, stops: frozenset[int]) -> None:
+        request, sampling = sequence.request, sequence.request.sampling
         self.broken = ""  # why it cannot be computed
         if request.prompt_ids is None or len(request.prompt_ids) != request.prompt_tokens:
             self.broken = (
@@ -61,6 +66,26 @@ class Entry:
         self.partial: Partial | None = None
         self.host: KvCopy | None = None
         self.lookup = PromptLookup()
+        self._sampling = sampling
+        self.ends = frozenset(sampling.stop_ids).union(() if sampling.ignore_eos else stops)
+        self._chooser: Chooser | None = None
+
+    def check(self, vocabulary: int) -> None:
+        """Set `broken` where the model cannot compute what was asked. Looks once, on the worker's thread."""
+        if self._chooser is None and not self.broken:
+            self.broken = why_not(self.tokens, self._sampling, self.ends, vocabulary)
+            if not self.broken:
+                self._chooser = Chooser(self._sampling, self.ends, self.prompt_tokens)
+
+    @property
+    def chooser(self) -> Chooser:
+        """How its tokens are chosen; there is one once `check` has found nothing wrong."""
+        assert self._chooser
+        return self._chooser
+
+    def fail(self, reason: str) -> None:
+        """Compute no more of it: its KV may be half a step ahead of its tokens."""
+        self.broken, self.ended, self.partial = self.broken or reason, True, None
 
     @property
     def left(self) -> int:
@@ -82,10 +107,10 @@ class Job:
 
 
 class Books:
-    """All entries of an executor."""
+    """All entries of an executor. `stops` are the ids at which the model ends a sequence."""
 
-    def __init__(self, layers: int) -> None:
-        self._layers = layers
+    def __init__(self, layers: int, stops: frozenset[int] = frozenset()) -> None:
+        self._layers, self._stops = layers, stops
         self._entries: dict[int, Entry] = {}
 
     def __len__(self) -> int:
@@ -95,7 +120,7 @@ class Books:
         """Return the entry of a sequence, opened if need be."""
         entry = self._entries.get(sequence.request.id)
         if entry is None:
-            entry = self._entries[sequence.request.id] = Entry(sequence)
+            entry = self._entries[sequence.request.id] = Entry(sequence, self._stops)
         return entry
 
     def jobs(self, step: Step) -> list[Job]:

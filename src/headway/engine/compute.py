@@ -1,35 +1,54 @@
-"""Compute one step: a mixed batch, layer by layer, then sample where a sequence's input is complete.
+"""Compute one step: a mixed batch, layer by layer, then choose tokens where a sequence's input is complete.
 
-Works of one step may cover different layers: between two boundaries the works that cover them form a batch.
-Sampling is greedy. Drafts are verified as in Leviathan et al., "Fast Inference from Transformers via
-Speculative Decoding", ICML 2023, at temperature 0: the matching run is accepted, plus the token after it.
+Works of one step may cover different layers: between two boundaries the works that cover them form a batch. A work
+that cannot be computed fails alone: what raises with all is tried again with each (KV is written to the same places).
+
+Drafts are verified as in Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", ICML 2023,
+at temperature 0: the run that matches is accepted, plus the token after it. Differs where tokens are drawn: a draft
+must be the very token that the draw of its position gives, as in Daliri, Musco and Suresh, "Coupling without
+Communication and Drafter-Invariant Speculative Decoding", 2024. That is lossless, the text is the same with and
+without drafts, and for a drafter that names one token it accepts as often as rejection sampling does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
+from time import perf_counter_ns
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from headway.core.plan import WorkDone
+from headway.core.sampling import TokenLogprob
 from headway.engine.books import Entry, Job, Partial
 from headway.engine.decoder import Decoder
 from headway.engine.kv_pool import KvPool
 from headway.engine.layout import Span, lay_out
+from headway.engine.sampler import Row, choose
 from headway.errors import HeadwayError
 
 GoOn = Callable[[int], bool]
 """(layers done) -> compute the next one? Asked between two layers, from the worker's thread."""
 
+NO_NUMBERS = "the model's scores are no numbers (NaN or infinite): look at its weights"
+
 
 class StepError(HeadwayError):
-    """A step cannot be computed as asked; its requests fail."""
+    """A work cannot be computed as asked; its request fails."""
 
 
-@dataclass(slots=True)
+class Computed(NamedTuple):
+    """What came of each job; whether the step stopped before its last layer; nanoseconds by part."""
+
+    done: list[WorkDone]
+    stopped: bool
+    parts_ns: tuple[tuple[str, int], ...]  # layers, head, sample
+
+
+@dataclass(slots=True, eq=False)
 class _Part:
     """A job under way."""
 
@@ -40,7 +59,10 @@ class _Part:
     first: int
     last: int
     blocks: tuple[int, ...]
+    begun: Tensor | None = None  # (len(ids), E) after the layers done before this step
     hidden: Tensor | None = None  # (len(ids), E) after the layers done so far
+    chosen: list[int] = field(default_factory=list)  # after the last certain token and each draft
+    logprobs: list[TokenLogprob] = field(default_factory=list)  # parallel, where asked for
 
     @property
     def samples(self) -> bool:
@@ -51,59 +73,70 @@ class _Part:
 class Compute:
     """Blocking; may be called from several threads at once for disjoint sequences."""
 
-    def __init__(self, model: Decoder, pool: KvPool, stops: frozenset[int]) -> None:
-        self._model, self._pool, self._stops = model, pool, stops
+    def __init__(self, model: Decoder, pool: KvPool) -> None:
+        self._model, self._pool = model, pool
         self._layers = model.config.layers
 
     @torch.inference_mode()
-    def run(self, jobs: Sequence[Job], go_on: GoOn) -> tuple[list[WorkDone], bool]:
-        """Return what came of each job, and whether the step stopped before its last layer.
-
-        At least one layer is computed. When it raises, the requests of all jobs are beyond repair.
-        """
+    def run(self, jobs: Sequence[Job], go_on: GoOn) -> Computed:
+        """Compute at least one layer of each job. When it raises, the requests of all jobs are beyond repair."""
         try:
+            began_ns = perf_counter_ns()
             parts = [self._begin(job) for job in jobs]
             active = [part for part in parts if part]
             reached = self._through_layers(active, go_on)
-            outputs = (
-                self._sample(
-                    [part for part in active if part.samples and part.last == self._layers]
-                )
-                if reached == self._layers
-                else {}
-            )
+            through_ns = perf_counter_ns()
+            head_ns = 0
+            if reached == self._layers:
+                head_ns = self._choose([part for part in active if self._chooses(part)])
+            chosen_ns = perf_counter_ns()
             done = [
-                self._finish(part, reached, outputs.get(id(part), []))
-                if part
-                else WorkDone(self._layers, 0, 0)
-                for part in parts
+                self._finish(part, reached) if part else self._nothing(job.entry)
+                for part, job in zip(parts, jobs, strict=True)
             ]
-        except (
-            Exception
-        ):  # whatever it is: these sequences must not go on with half a step in their KV
+        except Exception:  # ours: these sequences must not go on with half a step in their KV
             for job in jobs:
-                job.entry.ended = True
+                job.entry.fail("a step of it failed")
             raise
-        return done, bool(active) and reached < max(part.last for part in active)
+        parts_ns = (
+            ("layers", through_ns - began_ns),
+            ("head", head_ns),
+            ("sample", chosen_ns - through_ns - head_ns),
+        )
+        stopped = bool(active) and reached < max(part.last for part in active)
+        return Computed(done, stopped, parts_ns)
 
     def _begin(self, job: Job) -> _Part | None:
+        """Find what a job computes; None when there is nothing (left) to compute, or it cannot be."""
+        entry = job.entry
+        entry.check(self._model.config.vocabulary)
+        if entry.broken or entry.ended:
+            return None  # planned before it was known that the sequence ends
+        try:
+            return self._part(job)
+        except StepError as error:
+            entry.fail(str(error))
+            return None
+
+    def _part(self, job: Job) -> _Part | None:
         """Find the tokens and hidden states of a job; None when there is nothing left to compute."""
         entry = job.entry
-        if entry.broken:
-            raise StepError(entry.broken)
-        if entry.ended:
-            return None  # planned before it was known that the sequence ends
         partial = entry.partial
         if job.first:
             if partial is None or partial.layer != job.first:
                 raise StepError(
                     f"no chunk of {job.tokens} tokens stopped after {job.first} layers: plan it from layer 0"
                 )
-            part = _Part(
-                entry, partial.start, partial.ids, partial.certain, job.first, job.last, job.blocks
+            return _Part(
+                entry,
+                partial.start,
+                partial.ids,
+                partial.certain,
+                job.first,
+                job.last,
+                job.blocks,
+                partial.hidden,
             )
-            part.hidden = partial.hidden
-            return part
         if partial and job.start is None:
             return None  # planned in the belief that the chunk before it would be completed
         entry.partial = None
@@ -120,8 +153,23 @@ class Compute:
             part.ids = ids + entry.lookup.propose(entry.tokens, job.drafts)
         return part
 
+    def _nothing(self, entry: Entry) -> WorkDone:
+        return WorkDone(self._layers, 0, 0, error=entry.broken)
+
     def _through_layers(self, parts: Sequence[_Part], go_on: GoOn) -> int:
-        """Compute layers until the last one asked for or until told to stop; return the layer reached."""
+        """Compute layers until the last one asked for or until told to stop; return the layer reached.
+
+        Parts that fail are marked so, and the others get as far as they can: a second try is not stopped.
+        """
+        try:
+            return self._segments(parts, go_on)
+        except Exception:  # noqa: BLE001 - somebody's numbers, blocks or memory: find out whose
+            _each(parts, lambda part: self._segments([part], lambda _: True))
+            return max(part.last for part in parts)
+
+    def _segments(self, parts: Sequence[_Part], go_on: GoOn) -> int:
+        for part in parts:
+            part.hidden = part.begun
         bounds = sorted({bound for part in parts for bound in (part.first, part.last)})
         for begin, end in pairwise(bounds):
             active = [part for part in parts if part.first <= begin and part.last >= end]
@@ -158,21 +206,38 @@ class Compute:
             ]
         )
 
-    def _sample(self, parts: Sequence[_Part]) -> dict[int, list[int]]:
-        """Return, by identity of the part, the best token after its last certain one and each draft."""
+    def _chooses(self, part: _Part) -> bool:
+        return part.samples and part.last == self._layers and not part.entry.broken
+
+    def _choose(self, parts: Sequence[_Part]) -> int:
+        """Choose the token after each part's last certain one and after each draft; return the head's time."""
+        try:
+            return self._choose_together(parts)
+        except Exception:  # noqa: BLE001 - as in the layers
+            _each(parts, lambda part: self._choose_together([part]))
+            return 0
+
+    def _choose_together(self, parts: Sequence[_Part]) -> int:
         hidden = [part.hidden[part.certain - 1 :] for part in parts if part.hidden is not None]
         if not hidden:
-            return {}
-        best = self._model.head(torch.cat(hidden)).argmax(-1).tolist()
-        outputs, at = {}, 0
+            return 0
+        began_ns = perf_counter_ns()
+        scores = self._model.head(torch.cat(hidden))
+        head_ns = perf_counter_ns() - began_ns
+        ids, logprobs = choose(scores, [row for part in parts for row in _rows(part)])
+        at = 0
         for part, rows in zip(parts, hidden, strict=True):
-            outputs[id(part)] = best[at : at + len(rows)]
-            at += len(rows)
-        return outputs
+            end = at + len(rows)
+            part.chosen = ids[at:end]
+            part.logprobs = [logprobs[row] for row in range(at, end) if row in logprobs]
+            at = end
+        return head_ns
 
-    def _finish(self, part: _Part, reached: int, best: list[int]) -> WorkDone:
+    def _finish(self, part: _Part, reached: int) -> WorkDone:
         """Write progress into the entry."""
         entry = part.entry
+        if entry.broken:
+            return self._nothing(entry)
         layers = max(part.first, min(reached, part.last))
         if layers < self._layers:
             if part.hidden is not None:
@@ -180,18 +245,43 @@ class Compute:
                 entry.partial = Partial(part.start, part.ids, part.certain, layers, hidden)
             return WorkDone(layers, 0, 0)
         entry.partial = None
-        if not best:
+        if not part.chosen:
             entry.reached = part.start + part.certain
             return WorkDone(layers, part.certain, 0)
-        drafts = part.ids[part.certain :]
-        accepted = len(
-            list(takewhile(lambda pair: pair[0] == pair[1], zip(drafts, best, strict=False)))
-        )
-        ids = best[: min(accepted + 1, entry.left)]
-        stop = next((index for index, token in enumerate(ids) if token in self._stops), None)
+        drafts = zip(part.ids[part.certain :], part.chosen, strict=False)
+        accepted = len(list(takewhile(lambda pair: pair[0] == pair[1], drafts)))
+        ids = part.chosen[: min(accepted + 1, entry.left)]
+        stop = next((index for index, token in enumerate(ids) if token in entry.ends), None)
         if stop is not None:
             ids = ids[: stop + 1]
+        if -1 in ids:
+            entry.fail(NO_NUMBERS)
+            return self._nothing(entry)
         entry.tokens += ids
         entry.reached = part.start + part.certain + len(ids) - 1
         entry.ended = stop is not None or entry.left <= 0
-        return WorkDone(layers, entry.reached - part.start, len(ids), stop is not None, tuple(ids))
+        return WorkDone(
+            layers,
+            entry.reached - part.start,
+            len(ids),
+            stop is not None,
+            tuple(ids),
+            tuple(part.logprobs[: len(ids)]),
+        )
+
+
+def _rows(part: _Part) -> list[Row]:
+    """Return whose scores those of a part are: after its last certain token, and after each draft."""
+    chooser, drafts = part.entry.chooser, part.ids[part.certain :]
+    chooser.follow(part.entry.tokens)
+    position = part.start + part.certain
+    return [Row(chooser, position + ahead, drafts[:ahead]) for ahead in range(len(drafts) + 1)]
+
+
+def _each(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
+    """Do for each part what raised when done for all; those for which it raises again fail."""
+    for part in parts:
+        try:
+            work(part)
+        except Exception as error:  # noqa: BLE001 - reported as the end of its request
+            part.entry.fail(f"{type(error).__name__}: {error}")

@@ -1,26 +1,29 @@
-"""Gemma-3 over a flat batch, one layer at a time, in fp32.
+"""A decoder-only model over a flat batch, one layer at a time.
 
-Source: Gemma Team, "Gemma 3 Technical Report", 2025; numerics follow transformers' Gemma3ForCausalLM.
+Computes what an `Architecture` can describe: Llama, Mistral, Qwen2, Qwen3, Gemma-2, Gemma-3. Numerics follow
+transformers' classes of these names: norms and rotations in fp32, residuals and products in the model's type.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- everybody calls it so
 
-from headway.engine.architecture import Architecture
+from headway.engine.architecture import Activation, Architecture
 from headway.engine.attention import attend
+from headway.engine.embedding import as_embedding
 from headway.engine.kv_pool import KvPool
 from headway.engine.layout import Layout
-from headway.engine.linear import Linear
+from headway.engine.linear import FeedForward, Linear
+from headway.engine.rotation import Rotation, frequencies, rotate, rotation
 from headway.engine.weights import LayerWeights, Weights
 
-# Shapes: N tokens of the step, E hidden, H query heads, K key/value heads, G = H / K, D head size,
-# S sequences of a group, T new tokens of each, L slots each sees, V vocabulary.
+# Shapes: N tokens of the step, E hidden, H query heads, K key/value heads, D head size, V vocabulary.
 
-Rotation = tuple[Tensor, Tensor]
-"""(cosine, signed sine), each (N, 1, D)."""
+TILE_ROWS = 256  # rows that go through a layer together: what is made of them stays in the cache
 
 
 class Layer:
@@ -31,52 +34,73 @@ class Layer:
         "after_ffn",
         "before_attention",
         "before_ffn",
-        "down",
-        "gate_up",
+        "bytes",
+        "feed_forward",
         "out",
+        "out_bias",
         "qk_norm",
         "qkv",
+        "qkv_bias",
     )
 
-    def __init__(self, weights: LayerWeights) -> None:
-        self.before_attention, self.after_attention = (
-            weights.before_attention,
-            weights.after_attention,
-        )
-        self.before_ffn, self.after_ffn = weights.before_ffn, weights.after_ffn
+    def __init__(self, weights: LayerWeights, activation: Activation) -> None:
+        self.before_attention, self.before_ffn = weights.before_attention, weights.before_ffn
+        self.after_attention, self.after_ffn = weights.after_attention, weights.after_ffn
         self.qk_norm = weights.qk_norm
-        self.qkv, self.out = Linear(weights.qkv), Linear(weights.out)
-        self.gate_up, self.down = Linear(weights.gate_up), Linear(weights.down)
+        self.qkv, self.qkv_bias = Linear(weights.qkv), weights.qkv_bias
+        self.out, self.out_bias = Linear(weights.out), weights.out_bias
+        self.feed_forward = FeedForward(weights.gate_up, weights.down, activation)
+        self.bytes = weights.bytes
 
 
 class Decoder:
-    """A Gemma-3 text model without state: KV is in the pool, hidden states are the caller's.
+    """A text model without state: KV is in the pool, hidden states are the caller's.
 
-    Copies the matrices into another layout: drop `weights` afterwards. `bytes` is what it holds.
+    Copies the matrices into another layout, layer by layer as `weights` hands them out; drop `weights`
+    afterwards. Computes in the type of the embedding. `bytes` is what it holds. `on_layer` hears of every
+    layer that is ready: (layers so far, layers in all).
     """
 
-    def __init__(self, config: Architecture, weights: Weights) -> None:
-        self.config = config
-        self._embedding, self._final = weights.embedding, weights.final
-        self._head = Linear(weights.embedding)
-        self._layers = [Layer(layer) for layer in weights.layers]
-        self.bytes = weights.bytes + self._head.bytes
+    def __init__(
+        self,
+        config: Architecture,
+        weights: Weights,
+        on_layer: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._embedding, self._final = as_embedding(weights.embedding), weights.final
+        self.config, self.dtype = config, self._embedding.dtype
+        self._head = Linear(self._embedding.table() if weights.head is None else weights.head)
+        self._layers: list[Layer] = []
+        for layer in weights.layers:
+            self._layers.append(Layer(layer, config.activation))
+            if on_layer:
+                on_layer(len(self._layers), config.layers)
+        self.bytes = self._embedding.bytes + self._final.nbytes + self._head.bytes
+        self.bytes += sum(layer.bytes for layer in self._layers)
         self._norm_shape, self._head_shape = (config.hidden,), (config.head_size,)
-        self._embedding_scale = torch.tensor(
-            config.hidden**0.5
-        )  # rounded to fp32, as the reference does
-        exponents = torch.arange(0, config.head_size, 2, dtype=torch.float) / config.head_size
-        self._local = 1.0 / config.local_theta**exponents
-        self._wide = 1.0 / config.global_theta**exponents / config.global_factor
+        self._embedding_scale = (
+            # rounded to the model's type, as the reference does
+            torch.tensor(config.embedding_scale, dtype=self.dtype)
+            if config.embedding_scale
+            else None
+        )
+        self._wide = frequencies(config.rope, config.head_size)
+        self._local = (
+            self._wide
+            if config.sliding_rope == config.rope
+            else frequencies(config.sliding_rope, config.head_size)
+        )
         self._score_scale = config.query_scalar**-0.5
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Return hidden states (N, E) of token ids (N,)."""
-        return F.embedding(tokens, self._embedding) * self._embedding_scale
+        rows = self._embedding.rows(tokens)
+        return rows if self._embedding_scale is None else rows * self._embedding_scale
 
     def rotations(self, positions: Tensor) -> tuple[Rotation, Rotation]:
         """Return the rotations of global and of sliding layers; the same for all layers of a step."""
-        return _rotation(positions, self._wide), _rotation(positions, self._local)
+        wide = rotation(positions, self._wide)
+        return wide, wide if self._local is self._wide else rotation(positions, self._local)
 
     def layer(
         self,
@@ -87,52 +111,88 @@ class Decoder:
         pool: KvPool,
     ) -> Tensor:
         """Return hidden states (N, E) after layer `index`; writes the new KV into `pool`."""
-        weights, epsilon = self._layers[index], self.config.epsilon
-        normed = F.rms_norm(hidden, self._norm_shape, weights.before_attention, epsilon)
-        attended = self._attend(index, normed, layout, rotations, pool)
-        hidden = hidden + F.rms_norm(attended, self._norm_shape, weights.after_attention, epsilon)
-        normed = F.rms_norm(hidden, self._norm_shape, weights.before_ffn, epsilon)
-        gate, up = weights.gate_up(normed).chunk(2, -1)
-        fed = weights.down(F.gelu(gate, approximate="tanh") * up)
-        return hidden + F.rms_norm(fed, self._norm_shape, weights.after_ffn, epsilon)
+        weights = self._layers[index]
+        cosine, sine = rotations[self.config.sliding[index]]
+        inputs = [
+            self._inputs(weights, rows, turn)
+            for rows, *turn in zip(
+                *(torch.split(t, TILE_ROWS) for t in (hidden, cosine, sine)), strict=True
+            )
+        ]
+        query, key, value = (_joined(parts) for parts in zip(*inputs, strict=True))
+        attended = self._attend(index, query, key, value, layout, pool)
+        tiles = zip(torch.split(hidden, TILE_ROWS), torch.split(attended, TILE_ROWS), strict=True)
+        return _joined([self._outputs(weights, rows, seen) for rows, seen in tiles])
 
     def head(self, rows: Tensor) -> Tensor:
-        """Return logits (rows, V) of hidden states (rows, E) after the last layer."""
-        normed = F.rms_norm(rows, self._norm_shape, self._final, self.config.epsilon)
-        return self._head(normed)
+        """Return logits (rows, V) of hidden states (rows, E) after the last layer.
+
+        In the model's type: they are megabytes a row, and a copy in fp32 costs more than it tells.
+        """
+        logits = self._head(self._norm(rows, self._final))
+        cap = self.config.logit_softcap
+        return logits if cap is None else torch.tanh(logits.float() / cap) * cap
+
+    def _inputs(
+        self, weights: Layer, hidden: Tensor, turn: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (N, H, D), keys and values (N, K, D) of some rows; `turn` is their rotation."""
+        config = self.config
+        heads, kv_heads, size = config.heads, config.kv_heads, config.head_size
+        fused = weights.qkv(self._norm(hidden, weights.before_attention))
+        if weights.qkv_bias is not None:
+            fused = fused + weights.qkv_bias
+        queries_keys, value = fused.tensor_split([(heads + kv_heads) * size], -1)
+        turning = queries_keys.view(-1, heads + kv_heads, size)
+        if weights.qk_norm is not None:
+            turning = F.rms_norm(turning.float(), self._head_shape, None, config.epsilon)
+            turning = turning * weights.qk_norm
+        cosine, sine = turn
+        turned = rotate(turning, (cosine, sine)).to(self.dtype)
+        return turned[:, :heads], turned[:, heads:], value.view(-1, kv_heads, size)
 
     def _attend(
         self,
         index: int,
-        normed: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
         layout: Layout,
-        rotations: tuple[Rotation, Rotation],
         pool: KvPool,
     ) -> Tensor:
-        config, weights = self.config, self._layers[index]
-        heads, kv_heads, size = config.heads, config.kv_heads, config.head_size
-        sliding = config.sliding[index]
-        fused = weights.qkv(normed)
-        queries_keys, value = fused.tensor_split([(heads + kv_heads) * size], -1)
-        turned = self._turn(
-            queries_keys.view(-1, heads + kv_heads, size), weights, rotations[sliding]
-        )
-        query, key = turned[:, :heads], turned[:, heads:]  # (N, H, D), (N, K, D)
+        """Return (N, H D); writes keys and values into `pool` first."""
         keys, values = pool.keys[index], pool.values[index]
-        keys.index_copy_(0, layout.slots, key)
-        values.index_copy_(0, layout.slots, value.reshape(-1, kv_heads, size))
-        return weights.out(
-            attend(query, keys, values, layout.groups, scale=self._score_scale, sliding=sliding)
+        keys.index_copy_(0, layout.slots, key.to(keys.dtype))
+        values.index_copy_(0, layout.slots, value.to(values.dtype))
+        attended = attend(
+            query.to(keys.dtype),
+            keys,
+            values,
+            layout.groups,
+            scale=self._score_scale,
+            sliding=self.config.sliding[index],
+            softcap=self.config.score_softcap,
         )
+        return attended.to(self.dtype)
 
-    def _turn(self, heads: Tensor, weights: Layer, rotation: Rotation) -> Tensor:
-        """Norm each head and rotate it by its position."""
-        cosine, sine = rotation
-        normed = F.rms_norm(heads, self._head_shape, None, self.config.epsilon) * weights.qk_norm
-        return normed * cosine + normed.roll(self.config.head_size // 2, -1) * sine
+    def _outputs(self, weights: Layer, hidden: Tensor, attended: Tensor) -> Tensor:
+        """Return hidden states (N, E) of some rows after the layer."""
+        out = weights.out(attended)
+        if weights.out_bias is not None:
+            out = out + weights.out_bias
+        if weights.after_attention is not None:
+            out = self._norm(out, weights.after_attention)
+        hidden = hidden + out
+        fed = weights.feed_forward(self._norm(hidden, weights.before_ffn))
+        if weights.after_ffn is not None:
+            fed = self._norm(fed, weights.after_ffn)
+        return hidden + fed
+
+    def _norm(self, rows: Tensor, factors: Tensor) -> Tensor:
+        """Root-mean-square norm, in fp32 whatever the model's type is."""
+        normed = F.rms_norm(rows.float(), self._norm_shape, factors, self.config.epsilon)
+        return normed.to(self.dtype)
 
 
-def _rotation(positions: Tensor, frequencies: Tensor) -> Rotation:
-    angles = positions[:, None].float() * frequencies  # (N, D / 2)
-    cosine, sine = angles.cos(), angles.sin()
-    return torch.cat((cosine, cosine), -1)[:, None], torch.cat((-sine, sine), -1)[:, None]
+def _joined(tiles: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    return tiles[0] if len(tiles) == 1 else torch.cat(tiles)

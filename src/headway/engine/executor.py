@@ -61,8 +61,9 @@ class TorchStepHandle:
 class TorchExecutor:
     """Runs steps and moves KV for one instance.
 
-    `stops` are the ids at which a sequence ends (none: only `max_tokens` ends it). `exchange` is shared by
-    the executors of a process that export and import. `threads` sets PyTorch's, for the whole process.
+    A request that cannot be computed fails alone, by its own work's `error`. `stops` are the ids at which the
+    model ends a sequence (none: only the request's own and `max_tokens` end it). `exchange` is shared by the
+    executors of a process that export and import. `threads` sets PyTorch's, for the whole process.
     """
 
     offers: frozenset[str] = frozenset({LANES, LAYERS, TRANSFERS, DRAFTS})
@@ -80,9 +81,9 @@ class TorchExecutor:
     ) -> None:
         self.layers: int = model.config.layers
         self._clock = clock
-        self._pool = KvPool(model.config, blocks, block_tokens)
-        self._compute = Compute(model, self._pool, frozenset(stops))
-        self._books = Books(self.layers)
+        self._pool = KvPool(model.config, blocks, block_tokens, model.dtype)
+        self._compute = Compute(model, self._pool)
+        self._books = Books(self.layers, frozenset(stops))
         self._exchange = exchange or KvExchange()
         self._workers: dict[str, ThreadPoolExecutor] = {}
         if threads:
@@ -95,15 +96,16 @@ class TorchExecutor:
 
         def work() -> None:
             try:
-                done, stopped = self._compute.run(jobs, handle.go_on)
+                computed = self._compute.run(jobs, handle.go_on)
             except Exception as error:  # noqa: BLE001 - whatever it is, it ends this step and no other
-                status, done, message = FAILED, [], f"{type(error).__name__}: {error}"
+                result = StepResult(FAILED, (), (), f"{type(error).__name__}: {error}")
             else:
-                status, message = INTERRUPTED if stopped else DONE, ""
+                status = INTERRUPTED if computed.stopped else DONE
+                result = StepResult(status, computed.done, (), parts_ns=computed.parts_ns)
 
             def land() -> None:
                 Books.landed(jobs)
-                on_done(StepResult(status, done, [self._clock.now_ns()], message))
+                on_done(result._replace(ends_ns=[self._clock.now_ns()]))
 
             self._clock.post(land)
 

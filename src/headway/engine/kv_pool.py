@@ -6,6 +6,7 @@ different lanes and transfers run on different threads, but never on the same bl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,21 +34,27 @@ class KvCopy:
 
 
 class KvPool:
-    """Keys and values of all layers, `blocks` x `block_tokens` slots each.
+    """Keys and values of all layers, `blocks` x `block_tokens` slots each, in the type the model computes with.
 
     Raises:
         DoesNotFitError: the memory cannot be had.
     """
 
-    def __init__(self, config: Architecture, blocks: int, block_tokens: int) -> None:
+    def __init__(
+        self,
+        config: Architecture,
+        blocks: int,
+        block_tokens: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.blocks, self.block_tokens = blocks, block_tokens
         shape = (config.layers, blocks, block_tokens, config.kv_heads, config.head_size)
         try:
             # zeros, not empty: a masked score weighs 0, and 0 x NaN is NaN
-            self._keys = torch.zeros(shape)  # (layers, P, B, K, D)
-            self._values = torch.zeros(shape)
+            self._keys = torch.zeros(shape, dtype=dtype)  # (layers, P, B, K, D)
+            self._values = torch.zeros(shape, dtype=dtype)
         except RuntimeError as error:
-            size = blocks * block_tokens * config.kv_bytes_per_token / 2**30
+            size = 2 * math.prod(shape) * dtype.itemsize / 2**30
             raise DoesNotFitError(
                 f"{blocks} blocks of {block_tokens} tokens need {size:.1f} GiB: take fewer blocks"
             ) from error

@@ -1,8 +1,8 @@
 """How the tokens of a step lie in one flat batch, and which KV slots each of them sees.
 
 Sequences with equally few new tokens (decodes, decodes with drafts) of similar context are attended together,
-padded to the longest; everything longer is attended alone. Padding repeats a sequence's own slots and is
-masked, so no sequence ever reads another's KV.
+padded to the longest; everything longer is attended alone, in tiles that skip the keys no query of theirs sees.
+Padding repeats a sequence's own slots and is hidden, so no sequence ever reads another's KV.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 # Shapes: N tokens of the step, S sequences of a group, T new tokens of each, L slots each sees.
 
 FEW_TOKENS = 8  # up to here, sequences share one attention call
+TILE_TOKENS = 128  # queries of a long chunk that share keys: fewer would read K and V too often
 LEAST_SLOTS = 512  # contexts below this are not told apart when grouping
 
 
@@ -30,11 +31,28 @@ class Span(NamedTuple):
     blocks: Sequence[int]
 
 
+class Hidden(NamedTuple):
+    """Keys of a tile that some of its queries must not see; those beside them are seen by all."""
+
+    first: int  # key of the tile
+    mask: Tensor  # (S, rows, keys), True where a query must not look
+
+
+class Tile(NamedTuple):
+    """Some queries of a group, and the keys that any of them sees."""
+
+    row: int  # of the T tokens
+    rows: int
+    key: int  # of the L slots
+    keys: int
+    hidden: tuple[Hidden, ...]
+
+
 class Reach(NamedTuple):
     """What the sequences of a group see in layers of one kind."""
 
     slots: Tensor  # (S L), long
-    mask: Tensor | None  # (S, 1, T, L) added to scores, 0 or -inf; None: everything is seen
+    tiles: tuple[Tile, ...]  # every query is in exactly one
 
 
 class Group(NamedTuple):
@@ -108,15 +126,41 @@ def _slots(
 def _reach(
     tables: NDArray[np.int64], queries: NDArray[np.int64], block_tokens: int, window: int | None
 ) -> Reach:
-    """Return slots and mask of the keys that any query of a sequence sees."""
+    """Return the slots of all keys that any query sees, and who of them sees which."""
+    sequences, tokens = queries.shape
     last = queries[:, -1:]  # (S, 1)
     first = np.zeros_like(last) if window is None else np.maximum(0, queries[:, :1] - window + 1)
     keys = first + np.arange(int((last - first).max()) + 1)  # (S, L)
     slots = _slots(tables, np.minimum(keys, last), block_tokens)
-    seen = keys[:, None, :] <= queries[:, :, None]  # (S, T, L)
+    if sequences > 1 or tokens <= TILE_TOKENS:
+        tiles = [_tile(0, queries, 0, keys, window)]
+    else:
+        tiles = []
+        for row in range(0, tokens, TILE_TOKENS):
+            rows = queries[:, row : row + TILE_TOKENS]
+            stop = int(rows[0, -1] - first[0, 0]) + 1
+            start = 0 if window is None else max(0, int(rows[0, 0] - first[0, 0]) - window + 1)
+            tiles.append(_tile(row, rows, start, keys[:, start:stop], window))
+    return Reach(torch.from_numpy(slots.ravel()), tuple(tiles))
+
+
+def _tile(
+    row: int, queries: NDArray[np.int64], key: int, keys: NDArray[np.int64], window: int | None
+) -> Tile:
+    unseen = keys[:, None, :] > queries[:, :, None]  # (S, T, L)
     if window is not None:
-        seen &= keys[:, None, :] > queries[:, :, None] - window
-    if seen.all():
-        return Reach(torch.from_numpy(slots.ravel()), None)
-    mask = np.where(seen, np.float32(0), np.float32(-np.inf))[:, None]
-    return Reach(torch.from_numpy(slots.ravel()), torch.from_numpy(mask))
+        unseen |= keys[:, None, :] <= queries[:, :, None] - window
+    return Tile(row, queries.shape[1], key, keys.shape[1], _hidden(unseen))
+
+
+def _hidden(unseen: NDArray[np.bool_]) -> tuple[Hidden, ...]:
+    """Cut (S, T, L) down to where anything is unseen: before the window, and after the query."""
+    columns = np.flatnonzero(unseen.any((0, 1)))
+    if not len(columns):
+        return ()
+    cut = int(np.diff(columns, prepend=columns[0]).argmax())  # 0: one piece
+    pieces = (columns[:cut], columns[cut:]) if cut else (columns,)
+    return tuple(
+        Hidden(int(piece[0]), torch.from_numpy(unseen[..., piece[0] : piece[-1] + 1].copy()))
+        for piece in pieces
+    )

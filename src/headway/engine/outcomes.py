@@ -28,8 +28,8 @@ class TorchOutcomes:
         block_tokens: int = 16,
         stops: frozenset[int] = frozenset(),
     ) -> None:
-        self._books = Books(model.config.layers)
-        self._compute = Compute(model, KvPool(model.config, blocks, block_tokens), stops)
+        self._books = Books(model.config.layers, stops)
+        self._compute = Compute(model, KvPool(model.config, blocks, block_tokens, model.dtype))
 
     def lefts(self, sequences: Seq[Sequence]) -> list[int]:
         """Nobody knows how long a real model will talk: there are no leaps, and nobody asks."""
@@ -38,9 +38,9 @@ class TorchOutcomes:
     def outcome(self, step: Step, layers: int) -> Seq[WorkDone]:
         """Compute the first `layers` layers of `step`."""
         jobs = self._books.jobs(step)
-        done, _ = self._compute.run(jobs, lambda reached: reached < layers)
+        computed = self._compute.run(jobs, lambda reached: reached < layers)
         Books.landed(jobs)
-        return done
+        return computed.done
 
     def release(self, request_id: int) -> None:
         """Forget a request that has ended."""

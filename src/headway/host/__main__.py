@@ -7,12 +7,14 @@ import signal
 import sys
 
 from headway.host.child import run_child
+from headway.host.live_world import open_live
 
 
 def main() -> None:
-    """Ctrl-C reaches the whole process group: the parent decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(run_child(int(sys.argv[1])))
+    """Ctrl-C, and often SIGTERM, reach the whole process group: the parent decides what they mean."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    asyncio.run(run_child(int(sys.argv[1]), open_live))
 
 
 if __name__ == "__main__":

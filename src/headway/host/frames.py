@@ -9,7 +9,7 @@ import asyncio
 
 import msgspec
 
-from headway.core.fleet import Report
+from headway.core.fleet import ABORTED, Report
 from headway.core.request import PrefixExtent, Request, Slo, Stage
 from headway.core.sampling import Sampling, TokenLogprob
 from headway.errors import HeadwayError
@@ -26,13 +26,22 @@ class Start(msgspec.Struct, tag=True, frozen=True):
     start_s: float
 
 
+class Loading(msgspec.Struct, tag=True, frozen=True):
+    """So many layers are loaded; comes before the answer, now and then."""
+
+    done: int
+    total: int
+
+
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """The host's first answer."""
+    """The host's answer to `Start`."""
 
     model: str
     layers: int
     blocks: int
     load_s: float
+    device: str = ""
+    dtype: str = ""
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
@@ -78,9 +87,10 @@ class Reply(msgspec.Struct, tag=True, frozen=True):
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):
-    """End a request."""
+    """End a request, because nobody wants it any more or because it has all it wanted (`finished`)."""
 
     id: int
+    outcome: str = ABORTED
 
 
 class Drain(msgspec.Struct, tag=True, frozen=True):
@@ -98,6 +108,9 @@ class Tokens(msgspec.Struct, tag=True, frozen=True):
     end_ns: int
     ids: dict[int, list[int]]  # request id -> new ids
     logprobs: dict[int, list[TokenLogprob]] = {}  # of those that asked for them
+    cached: dict[
+        int, int
+    ] = {}  # with its first token: prompt tokens that came from the prefix cache
 
 
 class Ended(msgspec.Struct, tag=True, frozen=True):
@@ -119,7 +132,18 @@ class Reported(msgspec.Struct, tag=True, frozen=True):
 
 
 Frame = (
-    Start | Ready | Refused | Submit | Reply | Abort | Drain | Drained | Tokens | Ended | Reported
+    Start
+    | Loading
+    | Ready
+    | Refused
+    | Submit
+    | Reply
+    | Abort
+    | Drain
+    | Drained
+    | Tokens
+    | Ended
+    | Reported
 )
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)

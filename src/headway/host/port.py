@@ -6,18 +6,21 @@ When the process dies, each request that was there ends as `failed`, with the ex
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Callable
 
-from headway.core.fleet import FAILED_STEP, Handoff, Report
+from headway.core.fleet import ABORTED, FAILED_STEP, Handoff, Report
 from headway.core.plan import DONE, Step, StepResult, Work, WorkDone
 from headway.core.protocols import Sink
 from headway.core.request import Request
 from headway.core.sequence import FINISHED, Sequence
 from headway.errors import HeadwayError
 from headway.host import frames
-from headway.host.spec import HostSpec
+from headway.host.spec import SIM, HostSpec
+
+PARTING_S = 5.0  # from the end of the socket to the end of the process, before it is killed
 
 
 class HostError(HeadwayError):
@@ -25,7 +28,11 @@ class HostError(HeadwayError):
 
 
 class ProcessPort:
-    """`sink` hears of tokens and ends as if the instance were here; `ended` is the fleet's ear."""
+    """`sink` hears of tokens and ends as if the instance were here; `ended` is the fleet's ear.
+
+    `accepted` hears of requests that the instance took, `died` of the process's end when nobody asked for it,
+    `loading` of layers loaded and in all.
+    """
 
     def __init__(self, spec: HostSpec, sink: Sink, start_s: float) -> None:
         self._spec, self._sink, self._start_s = spec, sink, start_s
@@ -34,6 +41,9 @@ class ProcessPort:
         self._watch: Callable[[Report], None] = lambda report: None
         self._drained: Callable[[], None] = lambda: None
         self.ended: Callable[[Request, str], None] = lambda request, outcome: None
+        self.accepted: Callable[[int], None] = lambda request_id: None
+        self.died: Callable[[str], None] = lambda why: None
+        self.loading: Callable[[int, int], None] = lambda done, total: None
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -47,13 +57,22 @@ class ProcessPort:
         """
         ours, theirs = socket.socketpair()
         fd = theirs.fileno()
+        module = "headway.host.mock" if self._spec.world == SIM else "headway.host"
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "headway.host", str(fd), pass_fds=(fd,)
+            sys.executable,
+            "-m",
+            module,
+            str(fd),
+            pass_fds=(fd,),
+            env={**os.environ, **self._spec.environment},
         )
         theirs.close()
         reader, self._writer = await asyncio.open_unix_connection(sock=ours)
         self._send(frames.Start(self._spec, self._start_s))
         answer = await frames.read(reader)
+        while isinstance(answer, frames.Loading):
+            self.loading(answer.done, answer.total)
+            answer = await frames.read(reader)
         if not isinstance(answer, frames.Ready):
             code = await self._process.wait()
             why = answer.why if isinstance(answer, frames.Refused) else f"it ended with code {code}"
@@ -68,14 +87,17 @@ class ProcessPort:
         return self._process.pid
 
     async def close(self) -> None:
-        """End the process now if it has not ended by itself."""
+        """End the process: it goes when its socket does, and is killed if that takes too long."""
         if self._reading:
             self._reading.cancel()
         if self._writer:
             self._writer.close()
         if self._process and self._process.returncode is None:
-            self._process.terminate()
-            await self._process.wait()
+            try:
+                await asyncio.wait_for(self._process.wait(), PARTING_S)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
 
     # -- InstancePort --------------------------------------------------------------------------------------------
 
@@ -88,9 +110,9 @@ class ProcessPort:
         self._replies[request.id] = reply
         self._send(frames.Submit.of(request))
 
-    def abort(self, request_id: int) -> None:
+    def abort(self, request_id: int, outcome: str = ABORTED) -> None:
         """Send; the socket keeps the order."""
-        self._send(frames.Abort(request_id))
+        self._send(frames.Abort(request_id, outcome))
 
     def watch(self, sink: Callable[[Report], None]) -> None:
         """Reports go to `sink`."""
@@ -125,16 +147,24 @@ class ProcessPort:
             self._writer.write(frames.pack(frame))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        while (frame := await frames.read(reader)) is not None:
-            self._hear(frame)
-            if isinstance(frame, frames.Drained):
-                return
+        why = ""
+        try:
+            while (frame := await frames.read(reader)) is not None:
+                self._hear(frame)
+                if isinstance(frame, frames.Drained):
+                    return
+        except frames.FrameError as error:
+            why = f": {error}"
+            if self._process and self._process.returncode is None:
+                self._process.kill()
         code = await self._process.wait() if self._process else None
-        self._dead = f"host {self._spec.name} has ended with code {code}"
+        self._dead = f"host {self._spec.name} has ended with code {code}{why}"
+        self._replies.clear()
         for sequence in list(self._sequences.values()):
             self._end(sequence, f"{FAILED_STEP}: {self._dead}", sequence.last_token_ns)
         self._watch(Report(1 << 62, 0, 0, 0, 0, 0, self._dead))
         self._drained()
+        self.died(self._dead)
 
     def _hear(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Tokens):
@@ -145,6 +175,8 @@ class ProcessPort:
             if frame.why_not is not None:
                 self._sequences.pop(frame.id, None)
             self._replies.pop(frame.id)(frame.why_not)
+            if frame.why_not is None:
+                self.accepted(frame.id)
         elif isinstance(frame, frames.Reported):
             self._watch(frame.report)
         elif isinstance(frame, frames.Drained):
@@ -157,6 +189,8 @@ class ProcessPort:
             sequence = self._sequences.get(request_id)
             if sequence is not None:
                 works.append(Work(sequence, len(ids)))
+                if request_id in frame.cached:
+                    sequence.cached_tokens = frame.cached[request_id]
                 logprobs = frame.logprobs.get(request_id, ())
                 done.append(WorkDone(0, len(ids), len(ids), ids=ids, logprobs=logprobs))
         step = Step(frame.step, "main", works)
@@ -168,7 +202,9 @@ class ProcessPort:
             sequence.last_token_ns = frame.end_ns
             sequence.output_tokens += result.emitted
             sequence.total_tokens += result.emitted
-            sequence.output_ids = [*(sequence.output_ids or ()), *result.ids]
+            if sequence.output_ids is None:
+                sequence.output_ids = []
+            sequence.output_ids += result.ids
 
     def _ended(self, frame: frames.Ended) -> None:
         sequence = self._sequences.get(frame.id)

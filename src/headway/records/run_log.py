@@ -99,12 +99,13 @@ class RunLogWriter:
 
 @dataclass
 class RunLog:
-    """A run log, read. Lists keep the file's order."""
+    """A run log, read. Lists keep the file's order; `lines` are all but the first, as they happened."""
 
     opened: Opened
     submitted: list[Submitted] = field(default_factory=list)
     steps: list[Stepped] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
 
 
 def read_run_log(path: Path) -> RunLog:
@@ -120,7 +121,7 @@ def read_run_log(path: Path) -> RunLog:
     decoded = list(_decode(path, lines))
     if not decoded or not isinstance(decoded[0], Opened):
         raise WorkloadError(f"{path} is no run log: its first line does not say what ran")
-    log = RunLog(decoded[0])
+    log = RunLog(decoded[0], lines=decoded[1:])
     for line in decoded[1:]:
         if isinstance(line, Submitted):
             log.submitted.append(line)

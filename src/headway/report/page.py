@@ -96,9 +96,19 @@ _FOOTER = (
 
 
 def page(
-    title: str, lead: str, body: str, script: str = "", *, defined: Iterable[str] | None = None
+    title: str,
+    lead: str,
+    body: str,
+    script: str = "",
+    *,
+    defined: Iterable[str] | None = None,
+    definitions: Mapping[str, tuple[str, str]] | None = None,
+    footer: str = _FOOTER,
 ) -> str:
-    """Put a body (HTML) into the frame; `title` and `lead` are text. `defined` picks definitions to print."""
+    """Put a body (HTML) into the frame; `title`, `lead` and `footer` are text.
+
+    `defined` picks the definitions to print among `definitions`: those of a simulated run unless given.
+    """
     return _PAGE.substitute(
         title=escape(title),
         lead=escape(lead),
@@ -106,8 +116,10 @@ def page(
         plotly=get_plotlyjs(),
         body=body,
         script=f"<script>{script}</script>" if script else "",
-        definitions=_definitions(defined),
-        footer=_FOOTER,
+        definitions=_definitions(
+            base_definitions() if definitions is None else definitions, defined
+        ),
+        footer=escape(footer),
     )
 
 
@@ -200,8 +212,7 @@ def table(head: Seq[tuple[str, str]], rows: Iterable[Seq[str]]) -> str:
     return f'<div class="card scroll"><table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
-def _definitions(defined: Iterable[str] | None) -> str:
-    known: Mapping[str, tuple[str, str]] = base_definitions()
+def _definitions(known: Mapping[str, tuple[str, str]], defined: Iterable[str] | None) -> str:
     names = list(known) if defined is None else [name for name in known if name in set(defined)]
     rows = "".join(
         f"<tr><td><code>{name}</code></td><td>{escape(known[name][1])}</td><td>{escape(known[name][0])}</td></tr>"

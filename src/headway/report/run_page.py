@@ -22,8 +22,17 @@ _FLOOR_MS = 1e-3  # a log axis has no place for the 0 ms between speculative tok
 
 def run_html(summary: Mapping[str, Any], curves: Mapping[str, Any], title: str = "Run") -> str:
     """Return a self-contained page from what `metrics.summarise` and `metrics.curves` returned."""
+    lead = (
+        f"{number(summary['offered'])} requests offered at {number(summary['offered_rps'])} "
+        f"requests/s; first arrival to last token {number(summary['duration'])} s"
+    )
+    return page(title, lead, run_sections(summary, curves))
+
+
+def run_sections(summary: Mapping[str, Any], curves: Mapping[str, Any], over_time: str = "") -> str:
+    """Return the body of such a page; `over_time` (HTML) is more charts beside attainment over time."""
     body = [_verdict(summary), _facts(summary), "<h2>Promises kept over time</h2>"]
-    body += ['<div class="charts">', _over_time(curves["over_time"]), "</div>"]
+    body += ['<div class="charts">', _over_time(curves["over_time"]), over_time, "</div>"]
     body += ["<h2>Latency distributions</h2>", '<div class="charts">']
     body += [_distribution(name, curves["cdf"][name], summary["slo"]) for name in _DISTRIBUTIONS]
     body += ["</div>", "<h2>By SLO class</h2>", _parts("SLO class", summary["by_class"], summary)]
@@ -34,11 +43,7 @@ def run_html(summary: Mapping[str, Any], curves: Mapping[str, Any], title: str =
             _fairness(summary),
         ]
     body += ["<h2>Why requests missed</h2>", _misses(summary)]
-    lead = (
-        f"{number(summary['offered'])} requests offered at {number(summary['offered_rps'])} "
-        f"requests/s; first arrival to last token {number(summary['duration'])} s"
-    )
-    return page(title, lead, "\n".join(body))
+    return "\n".join(body)
 
 
 def _verdict(summary: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway.core.fleet import FINISHED_OK
+from headway.core.fleet import FAILED_STEP, FINISHED_OK
 from headway.core.plan import DONE, Step, StepResult, Work, WorkDone
 from headway.core.sequence import FINISHED, RUNNING, Sequence
 
@@ -19,7 +19,8 @@ def apply_result(instance: Instance, flight: Flight, result: StepResult, *, land
     if step.repeats > 1:
         _grow(instance, step, result, ahead=not landed)
     head = 0
-    if step.decodes and result.status == DONE and not result.done[0].ids:
+    counted = step.decodes and result.status == DONE and result.done[0].emitted
+    if counted and not result.done[0].ids:
         head = len(step.decodes)
         _advance_decodes(instance, flight, result, landed=landed)
         if head == len(step.work):
@@ -38,6 +39,8 @@ def apply_result(instance: Instance, flight: Flight, result: StepResult, *, land
                 sequence.lane = None
         if sequence.state is FINISHED:
             instance.bury_orphans()  # what came out for it is dropped
+        elif done.error:
+            instance.finish(sequence, f"{FAILED_STEP}: {done.error}")
         elif done.layers < layers:
             sequence.partial = (work.tokens, done.layers)
             instance.partials = True

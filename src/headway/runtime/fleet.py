@@ -10,6 +10,7 @@ from functools import partial
 from random import Random
 
 from headway.core.fleet import (
+    ABORTED,
     DECODE,
     MIXED,
     PREFILL,
@@ -115,13 +116,13 @@ class Fleet:
             )
         return name
 
-    def abort(self, request_id: int) -> None:
-        """End a request wherever it is; unknown ids are ignored."""
+    def abort(self, request_id: int, outcome: str = ABORTED) -> None:
+        """End a request wherever it is, as `outcome`; unknown ids are ignored."""
         if request_id in self.where:
             move = self.moves.under_way.get(request_id)
             if move:
                 move.aborted = True  # should it be on neither side when this arrives
-            self.ports[self.where[request_id][0]].abort(request_id)
+            self.ports[self.where[request_id][0]].abort(request_id, outcome)
 
     def ended(self, request: Request, outcome: str) -> None:
         """An instance ended a request. Heard at least once; counts once."""
@@ -170,6 +171,12 @@ class Fleet:
             self.view.enlist(action.instance)
         else:
             self._set_role(action.instance, action.role)
+
+    def renew(self, name: str, port: InstancePort) -> None:
+        """An instance that had stopped is back behind a new port; what was there has ended."""
+        self.ports[name] = port
+        self.view.restore(name)
+        port.watch(partial(self.view.heard, name))
 
     def migrate(self, request_id: int, to: str) -> None:
         """Move a request with its KV to another instance; it stays where it is when that is not possible."""

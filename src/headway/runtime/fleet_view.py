@@ -138,6 +138,14 @@ class LiveFleetView:
                 loads[self._at[name]] += _GONE if name in gone else -_GONE
         self._gone = gone
 
+    def restore(self, instance: str) -> None:
+        """It takes requests again, and has none."""
+        if instance not in self.instances:
+            self.instances = [n for n in self._all if n == instance or n in self.instances]
+            self._reports[instance] = Report(0, 0, 0, 0, 0, 0)
+            for loads in self._loads.values():
+                loads[self._at[instance]] = 0
+
     def _count(self, instance: str, request: Request, sign: int) -> None:
         self.in_flight += sign
         at = self._at[instance]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headway.core.fleet import Handoff, Report
+from headway.core.fleet import ABORTED, Handoff, Report
 from headway.core.plan import Step, StepResult
 from headway.core.protocols import Clock, Sink
 from headway.core.request import Request
@@ -40,9 +40,9 @@ class LocalPort:
             self._start_reports()
         reply(why_not)
 
-    def abort(self, request_id: int) -> None:
+    def abort(self, request_id: int, outcome: str = ABORTED) -> None:
         """Pass on."""
-        self.instance.abort(request_id)
+        self.instance.abort(request_id, outcome)
 
     def watch(self, sink: Callable[[Report], None]) -> None:
         """Reports go to `sink`; the first at once."""

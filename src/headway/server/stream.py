@@ -51,6 +51,7 @@ class Stream:
         self._pieces: deque[Piece] = deque()
         self._more = asyncio.Event()
         self.ended = False
+        self.complete = False  # set before `abort` by a reader that has all it wants: no failure
 
     def push(self, piece: Piece) -> None:
         """Add a piece."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
-from headway.core.fleet import Handoff, Report
+from headway.core.fleet import ABORTED, Handoff, Report
 from headway.core.protocols import Clock, InstancePort
 from headway.core.request import NS_PER_MS, Request
 
@@ -110,9 +110,9 @@ class FakePort:
         if why_not is not None:
             self._back.send(request_id, partial(reply, why_not))
 
-    def abort(self, request_id: int) -> None:
+    def abort(self, request_id: int, outcome: str = ABORTED) -> None:
         """Send until acknowledged, after the submit."""
-        self._there.send(request_id, partial(self.inner.abort, request_id))
+        self._there.send(request_id, partial(self.inner.abort, request_id, outcome))
 
     def end(self, request: Request, outcome: str) -> None:
         """From the instance: tell the fleet, again and again if need be."""

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 
 from headway.core.protocols import Clock
-from headway.engine.architecture import Architecture
+from headway.engine.architecture import FAMILIES, Architecture, Rope
 from headway.engine.decoder import Decoder
 from headway.engine.executor import TorchExecutor
 from headway.engine.kv_exchange import KvExchange
@@ -22,16 +22,21 @@ LAYERS = 8
 def tiny_config() -> Architecture:
     """Eight layers, six of them with a window of 12 tokens."""
     return Architecture(
+        family="gemma3",
         hidden=64,
         ffn=96,
         heads=4,
         kv_heads=1,
         head_size=16,
         vocabulary=VOCABULARY,
-        context=2048,
+        context_tokens=2048,
         window=12,
         sliding=tuple((layer + 1) % 4 != 0 for layer in range(LAYERS)),
         query_scalar=16.0,
+        rope=Rope(1e6),
+        sliding_rope=Rope(1e4),
+        embedding_scale=8.0,
+        **FAMILIES["gemma3"],
     )
 
 

@@ -12,6 +12,9 @@ from headway.timing.link import Link
 from headway.timing.model_library import load_model, model_names
 from headway.timing.model_sheet import Experts, Latent, ModelSheet
 from headway.timing.parallelism import check_tensor_parallel, tensor_parallel_sizes
+from headway.timing.profile import load_profile, profile_text, save_profile
+from headway.timing.profile_changed import Rescaled, Scattered
+from headway.timing.profile_model import KindFit, Pieces, Profile
 from headway.timing.recording import Recorded, Recorder
 from headway.timing.roofline import Roofline
 from headway.timing.work_totals import (
@@ -32,12 +35,17 @@ __all__ = [
     "Energy",
     "EnergyCoefficients",
     "Experts",
+    "KindFit",
     "Latent",
     "Link",
     "ModelSheet",
+    "Pieces",
+    "Profile",
     "Recorded",
     "Recorder",
+    "Rescaled",
     "Roofline",
+    "Scattered",
     "Totals",
     "blocks_beside",
     "check_tensor_parallel",
@@ -51,8 +59,11 @@ __all__ = [
     "load_device",
     "load_link",
     "load_model",
+    "load_profile",
     "model_names",
+    "profile_text",
     "request_totals",
+    "save_profile",
     "step_weight_bytes",
     "tensor_parallel_sizes",
 ]

@@ -1,0 +1,50 @@
+"""The live world: a PyTorch executor on a loaded model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from headway.clocks.wall import WallClock
+from headway.engine.executor import TorchExecutor
+from headway.engine.linear import native_dtype
+from headway.engine.load import load, load_embedded
+from headway.errors import OptionError
+from headway.host.spec import HostSpec
+from headway.host.world import OnLayer, World
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def open_live(spec: HostSpec, on_layer: OnLayer) -> Callable[[WallClock], World]:
+    """Load the weights.
+
+    Raises:
+        HeadwayError: there are none, or they cannot be read.
+    """
+    dtype = native_dtype() if spec.dtype == "auto" else DTYPES.get(spec.dtype)
+    if dtype is None:
+        raise OptionError(f"dtype is {spec.dtype!r}: choose auto, {', '.join(DTYPES)}")
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    model = (
+        load_embedded(dtype, on_layer)
+        if spec.model == "embedded"
+        else load(Path(spec.model), dtype, on_layer)
+    )
+
+    def on(clock: WallClock) -> World:
+        executor = TorchExecutor(
+            clock,
+            model.model,
+            blocks=spec.blocks,
+            block_tokens=spec.block_tokens,
+            stops=() if spec.ignore_eos else model.stops,
+            threads=spec.threads or None,
+        )
+        name = str(dtype).removeprefix("torch.")
+        return World(model.name, "cpu", name, executor, close=executor.close)
+
+    return on
