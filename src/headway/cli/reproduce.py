@@ -26,6 +26,7 @@ def reproduce(
 
     from headway.errors import OptionError
     from headway.reproductions import claims, experiment_names, try_claim
+    from headway.reproductions.fairness_front import points, section
     from headway.reproductions.page import listing, markdown, table
 
     if listed:
@@ -51,4 +52,5 @@ def reproduce(
     if json is not None:
         write(json, msgspec.json.format(msgspec.json.encode(rows)).decode())
     if page is not None:
-        write(page, markdown(rows))
+        front = section(points()) if every else []
+        write(page, markdown(rows, front))

@@ -128,6 +128,9 @@ def _policy_flags(
     ] = "sarathi",
     ordering: Annotated[str, Option(metavar="POLICY", help="Who goes first.")] = "fcfs",
     memory: Annotated[str, Option(metavar="POLICY", help="Whom to take KV from.")] = "recompute",
+    speculation: Annotated[
+        str, Option(metavar="POLICY", help="How many tokens to draft, from the text itself.")
+    ] = "none",
     routing: Annotated[str, Option(metavar="POLICY", help="Which instance.")] = "least_work",
     admission: Annotated[
         str, Option(metavar="POLICY", help="Accept, or say why not.")
@@ -163,7 +166,10 @@ def _world_flags(
     ] = "1",
     profile: Annotated[
         str | None,
-        Option(metavar="FILE", help="Measured step times in the place of --gpu's sheet."),
+        Option(
+            metavar="FILE",
+            help="Measured step times: what policies predict with; in the simulated world, times.",
+        ),
     ] = None,
     sim_output_tokens: Annotated[
         str,
@@ -222,8 +228,7 @@ def _options(
     from headway.api.slo_text import parse_slos
     from headway.cli.bytes_text import byte_count
     from headway.errors import OptionError
-    from headway.runtime.loader import KINDS
-    from headway.server.serve_options import ServeOptions
+    from headway.server.serve_options import SERVED_KINDS, ServeOptions
 
     if model and model_flag and model != model_flag:
         raise OptionError(f"two models, {model} and {model_flag}: give one")
@@ -239,7 +244,7 @@ def _options(
     timeout = number("--shutdown-timeout", shutdown_timeout)
     if not 0 <= timeout <= 86_400:
         raise OptionError(f"--shutdown-timeout is {shutdown_timeout}: give seconds, 0 to 86400")
-    chosen = {kind: label_of(rest[kind]) for kind in KINDS}
+    chosen = {kind: label_of(rest[kind]) for kind in SERVED_KINDS}
     by_kind = options_by_kind(parse_settings(settings or ()), chosen)
     default = "embedded" if rest["world"] != "sim" else "llama-3.1-8b"
     return ServeOptions(

@@ -21,6 +21,7 @@ from headway.host.world import OpenWorld, World
 from headway.records.run_log import Opened
 from headway.runtime.instance import Instance, InstanceOptions
 from headway.runtime.loader import load_policy
+from headway.runtime.traits import speculation_of
 
 SILENCE_S = 1.0  # an unchanged report is said again after this
 
@@ -120,6 +121,8 @@ class Host:
             load_policy("ordering", spec.ordering, spec.options_of(spec.ordering, "ordering")),
             load_policy("memory", spec.memory, spec.options_of(spec.memory, "memory")),
         )
+        said = spec.options_of(spec.speculation, "speculation")
+        drafts = speculation_of(load_policy("speculation", spec.speculation, said))
         options = InstanceOptions(
             spec.blocks,
             spec.block_tokens,
@@ -135,7 +138,9 @@ class Host:
         if spec.run_log:
             self.log = HostLog(Path(spec.run_log), opened(spec, world), clock)
             executor, heard = LoggedExecutor(executor, self.log), LoggedSink(sink, self.log)
-        self.instance = Instance(clock, executor, policies, options, heard, world.timing)
+        self.instance = Instance(
+            clock, executor, policies, options, heard, world.timing, drafts
+        )
 
     def submit(self, frame: frames.Submit) -> None:
         """Hand a request over and reply."""
@@ -214,7 +219,9 @@ class Host:
 
 def opened(spec: HostSpec, world: World) -> Opened:
     """Return the first line of a run log."""
-    policies = {"batching": spec.batching, "ordering": spec.ordering, "memory": spec.memory}
+    policies = {
+        kind: getattr(spec, kind) for kind in ("batching", "ordering", "memory", "speculation")
+    }
     return Opened(
         world.model,
         world.device,

@@ -14,6 +14,7 @@ from headway.engine.load import load, load_embedded
 from headway.errors import OptionError
 from headway.host.spec import HostSpec
 from headway.host.world import OnLayer, World
+from headway.timing.profile import load_profile
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -22,8 +23,9 @@ def open_live(spec: HostSpec, on_layer: OnLayer) -> Callable[[WallClock], World]
     """Load the weights.
 
     Raises:
-        HeadwayError: there are none, or they cannot be read.
+        HeadwayError: there are none, or they cannot be read; or the profile is of another model.
     """
+    profile = load_profile(spec.profile) if spec.profile else None
     dtype = native_dtype() if spec.dtype == "auto" else DTYPES.get(spec.dtype)
     if dtype is None:
         raise OptionError(f"dtype is {spec.dtype!r}: choose auto, {', '.join(DTYPES)}")
@@ -35,6 +37,13 @@ def open_live(spec: HostSpec, on_layer: OnLayer) -> Callable[[WallClock], World]
         else load(Path(spec.model), dtype, on_layer)
     )
 
+    layers = model.model.config.layers
+    if profile is not None and profile.layers != layers:
+        raise OptionError(
+            f"{spec.profile} is of a model with {profile.layers} layers, {model.name} has {layers}: "
+            "calibrate on a run log of this model"
+        )
+
     def on(clock: WallClock) -> World:
         executor = TorchExecutor(
             clock,
@@ -45,6 +54,6 @@ def open_live(spec: HostSpec, on_layer: OnLayer) -> Callable[[WallClock], World]
             threads=spec.threads or None,
         )
         name = str(dtype).removeprefix("torch.")
-        return World(model.name, "cpu", name, executor, close=executor.close)
+        return World(model.name, "cpu", name, executor, close=executor.close, timing=profile)
 
     return on

@@ -41,12 +41,13 @@ def listing() -> Table:
     return shown
 
 
-def markdown(rows: Seq[Row]) -> str:
-    """The whole page."""
+def markdown(rows: Seq[Row], more: Seq[str] = ()) -> str:
+    """The whole page; `more` are lines after the verdicts."""
     lines = ["# Reproductions", "", RULE, "", "Made by `headway reproduce --all --page FILE`.", ""]
     lines += ["| claim | verdict | paper | ours | 95 % interval | null | vs strong | s |"]
     lines += ["|---|---|---:|---:|---:|---:|---:|---:|"]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    lines += ["", "What did not hold, and why we think so: [wrong](wrong.md).", "", *more]
     for row in rows:
         lines += ["", *_section(row)]
     return "\n".join(lines) + "\n"

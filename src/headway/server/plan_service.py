@@ -12,11 +12,11 @@ from headway.checkpoint.checkpoint import Checkpoint, open_checkpoint, synthetic
 from headway.checkpoint.locate import locate
 from headway.errors import OptionError
 from headway.host.spec import LIVE, SIM, HostSpec, SimSpec
-from headway.runtime.loader import KINDS, load_policy, policy_options
+from headway.runtime.loader import load_policy, policy_options
 from headway.runtime.traits import step_tokens_of
 from headway.server.lifecycle import ServicePlan
 from headway.server.memory import Need, available_bytes, kv_tokens_that_fit
-from headway.server.serve_options import LOOPBACK, ServeOptions
+from headway.server.serve_options import LOOPBACK, SERVED_KINDS, ServeOptions
 from headway.server.settings import Settings
 from headway.server.stream import ServedModel
 from headway.timing import kv_capacity, load_device, load_model, load_profile
@@ -51,7 +51,7 @@ def plan_service(options: ServeOptions) -> ServicePlan:
     _check(options)
     policies = {
         kind: load_policy(kind, getattr(options, kind), _options_of(kind, options))
-        for kind in KINDS
+        for kind in SERVED_KINDS
     }
     if options.world == SIM:
         model, checkpoint = options.model, _text_of_sim(options)
@@ -158,7 +158,9 @@ def _take(
 def _spec(
     options: ServeOptions, model: str, blocks: int, n: int, checkpoint: Checkpoint
 ) -> HostSpec:
-    each = {kind: _options_of(kind, options) for kind in ("batching", "ordering", "memory")}
+    kinds = ("batching", "ordering", "memory", "speculation")
+    each = {kind: _options_of(kind, options) for kind in kinds}
+    live = options.world == LIVE
     log = options.run_log
     if log and options.instances > 1:
         path = Path(log)
@@ -168,6 +170,7 @@ def _spec(
         batching=_absolute(options.batching),
         ordering=_absolute(options.ordering),
         memory=_absolute(options.memory),
+        speculation=_absolute(options.speculation),
         options={f"{kind}.{o}": str(v) for kind, mine in each.items() for o, v in mine.items()},
         blocks=blocks,
         block_tokens=options.block_tokens,
@@ -175,7 +178,8 @@ def _spec(
         name=f"i{n}",
         seed=options.seed + n,
         world=options.world,
-        sim=_sim(options, checkpoint) if options.world == SIM else SimSpec(),
+        sim=SimSpec() if live else _sim(options, checkpoint),
+        profile=_resolved(options.profile) if live else "",
         dtype=options.dtype,
         prefix_cache=options.prefix_cache,
         salted=not options.share_prefixes,
@@ -187,6 +191,10 @@ def _absolute(policy: str) -> str:
     """A policy's file is found from anywhere."""
     where, colon, wanted = policy.partition(":")
     return f"{Path(where).resolve()}{colon}{wanted}" if where.endswith(".py") else policy
+
+
+def _resolved(file: str | None) -> str:
+    return str(Path(file).resolve()) if file else ""
 
 
 def _path(text: str | None) -> Path | None:
@@ -275,7 +283,7 @@ def _sim(options: ServeOptions, checkpoint: Checkpoint) -> SimSpec:
         options.gpu,
         options.precision,
         options.tp,
-        str(Path(options.profile).resolve()) if options.profile else "",
+        _resolved(options.profile),
         options.sim_output_tokens,
         tuple(ids[:WORD_COUNT]),
     )

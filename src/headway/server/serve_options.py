@@ -9,6 +9,9 @@ from headway.core.request import NO_SLO, Slo
 from headway.host.spec import LIVE
 
 DEFAULT_PORT = 8000
+SERVED_KINDS = ("batching", "ordering", "memory", "speculation", "routing", "admission")
+"""Kinds of policies that a server chooses; `control` moves sequences between processes, which hosts cannot."""
+
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -47,6 +50,7 @@ class ServeOptions:
     batching: str = "sarathi"
     ordering: str = "fcfs"
     memory: str = "recompute"
+    speculation: str = "none"
     routing: str = "least_work"
     admission: str = "bounded_queue"
     options: Mapping[str, str] = field(default_factory=dict)
