@@ -60,8 +60,9 @@ class Fleet:
         self.control = control if control is not None and control.period_ns > 0 else None
         self._ticking = False
         everybody: tuple[object, ...] = (*policies, self.control)
-        if hasattr(self.control, "meet"):
-            self.control.meet(self.routing)
+        meet = getattr(self.control, "meet", None)
+        if meet is not None:
+            meet(self.routing)
         self._listeners: list[OnEnd] = [p.on_end for p in everybody if hasattr(p, "on_end")]
         self._hear_places = [p.on_place for p in everybody if hasattr(p, "on_place")]
         self._on_end = on_end

@@ -84,7 +84,7 @@ class DualMap:
 
     `choices` per prefix, `depth` in extents, `window` in requests, `ttft_s` for requests without a TTFT SLO,
     `tokens_per_s` of prefill (0: predicted, 10,000 where nobody predicts), `cache_tokens` of an instance (0: no
-    limit), `entries`: extents to remember of each.
+    limit), `entries`: extents to remember of each, `points` of an instance on the ring.
     """
 
     choices: int = 2

@@ -26,7 +26,8 @@ BASE = Scenario(
     options={"sarathi.token_budget": 2048},
 )
 SLO = Slo("first", ttft_ns=5 * NS_PER_S)
-REQUESTS, TOOL_REQUESTS = 300, 600  # some times the SLO at the rates that are tried
+TARGET = 0.9  # of the requests
+REQUESTS, TOOL_REQUESTS = 300, 500  # some times the SLO at the rates that are tried
 BLOCK, TOOLS, SKEW = 512, 50, 1.4  # so the first tool has two fifths of the requests
 TOOL_BLOCKS, FIRST_TOOL_BLOCKS = (4, 16), 12
 
@@ -82,7 +83,8 @@ def _one(
     if routing == "dualmap":
         scenario = scenario.at(report_interval_s=0.2)  # nobody else reads reports
     requests, first = case
-    return capacity_of(partial(_attainment, scenario, requests, seed), first=first)
+    attainment = partial(_attainment, scenario, requests, seed)
+    return capacity_of(attainment, first=first, target=TARGET)
 
 
 def _capacity(
@@ -100,9 +102,17 @@ def _capacity(
 
 def _best(seed: int) -> float:
     """Of each case the better of the two ends between which the paper looks."""
-    ends = ("least_work", "prefix_affinity")
-    found = [max(_one(seed, case, routing) for routing in ends) for case in CASES]
+    found = [_better(seed, case) for case in CASES]
     return float(prod(found) ** (1 / len(found)))
+
+
+def _better(seed: int, case: Case) -> float:
+    """Affinity is only measured where it keeps up at the other's capacity: elsewhere it is below."""
+    least = _one(seed, case, "least_work")
+    affinity = BASE.at(routing="prefix_affinity")
+    if _attainment(affinity, case[0], seed, least) < TARGET:
+        return least
+    return max(least, _one(seed, case, "prefix_affinity"))
 
 
 EXPERIMENT = Experiment(
@@ -112,7 +122,7 @@ EXPERIMENT = Experiment(
     null_ours=partial(_capacity, control="dualmap", cases=NULL),
     null_baseline=partial(_capacity, routing="least_work", cases=NULL),
     higher_is_better=True,
-    setup="8 instances of llama-3.1-8b on A100 with a prefix cache each; 300 Mooncake-like conversations, and 600 "
+    setup="8 instances of llama-3.1-8b on A100 with a prefix cache each; 300 Mooncake-like conversations, and 500 "
     "requests of tool agents (50 tools of 4 to 16 blocks of 512 tokens, shares falling with rank to the power 1.4); "
     "highest rate at which 90 % get their first token within 5 s, geometric mean over the two",
     null_setup="the tool agents' lengths, nothing shared: pure affinity is least_work then",

@@ -29,7 +29,7 @@ from headway.workload import (
 MODEL, GPU = "qwen2.5-3b", "l40s"
 BASE = Scenario(model=MODEL, gpu=GPU)
 L20_FLOPS = 119.5e12  # bf16, dense; memory and bandwidth are the L40S's
-REQUESTS = 120
+REQUESTS = 200
 # Five times the mean long prompt alone, and five times a lone decode step.
 PROMISED = Slo("chat", ttft_ns=2500 * NS_PER_MS, tpot_ns=50 * NS_PER_MS)
 CHAT: Shapes = Independent(LogNormal.of(250, 496, most=4096), LogNormal.of(60, 97, most=1024))
