@@ -38,3 +38,18 @@ def test_a_fleet_in_a_child_completes_every_request() -> None:
 
     assert told["completed"] == 300
     assert told["cpu_s"] > 0
+
+
+def test_live_policies_compares_two_hosts_by_turns_and_gives_an_interval(tmp_path: Path) -> None:
+    told = tmp_path / "policies.json"
+    script = str(BENCH / "live_policies.py")
+
+    printed = _run(script, "--sim", "--quick", "--only", "d", "--json", str(told))
+
+    (row,) = json.loads(told.read_text("utf-8"))["rows"]
+    assert row["pairs"] == len(row["ours"]) == len(row["baseline"]) == 2
+    low, high = row["interval_90"]
+    assert low <= row["ratio"] <= high
+    assert row["ratio"] > row["goal"]  # of hosts that accept drafts as often as not
+    assert row["met"] in ("yes", "yes?")
+    assert row["what"] in printed

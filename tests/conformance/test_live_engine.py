@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 import pytest
 
+from headway.core import Request
+from headway.core.plan import KEEP, SWAP_IN, SWAP_OUT, Transfer
+from headway.policies.memory.fastswitch import FastSwitch
+from headway.policies.memory.swap_blocks import SwapBlocks
+from headway.policies.ordering.rotating_priority import RotatingPriority
 from headway.runtime import load_policy
 from headway.testing import Run, Setup, SmallWorkload, run_live, small_workload
 from headway.testing.policy_refs import PolicyRef
+from headway.workload import Offered
 
 torch = pytest.importorskip("torch")
+from headway.engine.executor import TorchExecutor  # noqa: E402 - needs torch
 from headway.engine.kv_exchange import KvExchange  # noqa: E402 - needs torch
 from headway.testing.tiny_model import VOCABULARY, tiny_executor  # noqa: E402 - needs torch
 
@@ -149,3 +157,133 @@ def test_prompts_computed_on_one_live_instance_and_decoded_on_another_change_no_
     same(run)
     assert set(run.log.ends.values()) == {"finished"}
     assert run.instances[1].steps
+
+
+@pytest.mark.parametrize("speculation", ["smartspec", "fixed"])
+@pytest.mark.parametrize("memory", ["recompute", "fastswitch"])
+def test_drafts_change_no_token(speculation: str, memory: str) -> None:
+    run = live("sarathi", workload(), blocks=TIGHT, speculation=speculation, memory=memory)
+    same(run)
+    assert set(run.log.ends.values()) == {"finished"}
+
+
+def test_lanes_with_shares_change_no_token() -> None:
+    run = live("semi_pd", workload(), blocks=TIGHT, memory="swap")
+    same(run)
+    assert set(run.log.ends.values()) == {"finished"}
+
+
+# -- conversations: KV that waits on the host for the next turn ------------------------------------------------------
+
+TURNS, NEW = 3, 9  # turns of each, tokens that a later one adds
+SECOND = 1 << 20  # ids of turn n begin at n times this
+
+
+class Conversations(SmallWorkload):
+    """Every turn continues prompt and answer of the one before; the answers are known."""
+
+    def on_end(self, request: Request, outcome: str, now_ns: int) -> tuple[Offered, ...]:
+        del outcome
+        turn = request.id // SECOND + 1
+        if turn >= TURNS:
+            return ()
+        answer = conversations()[1][request.id]
+        return (Offered(following(request, answer, now_ns + 1_000_000), 12),)
+
+
+def following(request: Request, answer: tuple[int, ...], at_ns: int) -> Request:
+    fresh = tuple(3 + (request.id * 31 + n * 7) % (VOCABULARY - 3) for n in range(NEW))
+    assert request.prompt_ids is not None
+    assert request.next_extent is not None
+    prompt = (*request.prompt_ids, *answer, *fresh)
+    asked = request.next_extent + 1
+    return Request(
+        request.id + SECOND,
+        at_ns,
+        len(prompt),
+        12,
+        session=request.id % SECOND,
+        prefix=(*request.prefix, (request.next_extent, len(answer)), (asked, NEW)),
+        next_extent=asked + 1,
+        prompt_ids=prompt,
+    )
+
+
+def said(request: Request) -> tuple[int, ...]:
+    """The answer of a request that runs by itself."""
+    bare = replace(request, arrival_ns=0, prefix=(), next_extent=None)
+    run = live(
+        "prefill_first",
+        SmallWorkload((Offered(bare, request.max_tokens),)),
+        blocks=64,
+        prefix_cache=False,
+    )
+    return tuple(run.log.ids[request.id])
+
+
+@cache
+def conversations() -> tuple[tuple[Offered, ...], dict[int, tuple[int, ...]]]:
+    """First turns, and the answers of all."""
+    first, answers = [], {}
+    for n in range(6):
+        ids = tuple(3 + (n * 101 + k * k * 13) % (VOCABULARY - 3) for k in range(40 + 9 * n))
+        request = Request(
+            n,
+            n * 2_000_000,
+            len(ids),
+            25,
+            session=n,
+            prefix=(((n + 1) << 32, len(ids)),),
+            next_extent=((n + 1) << 32) + 1,
+            prompt_ids=ids,
+        )
+        first.append(Offered(request, 25))
+        for _ in range(TURNS):
+            answers[request.id] = said(request)
+            request = following(request, answers[request.id], 0)
+    return tuple(first), answers
+
+
+@pytest.mark.parametrize(
+    ("batching", "memory"),
+    [
+        ("sarathi", FastSwitch),
+        ("sarathi", partial(FastSwitch, asynchronous_from=1, group_blocks=2)),
+        ("sarathi", partial(FastSwitch, kept_blocks=12)),
+        ("sarathi", SwapBlocks),
+        ("prefill_first", FastSwitch),
+        (FOLDER / "overlap.py", FastSwitch),
+    ],
+    ids=["fastswitch", "asynchronous", "little_kept", "swap_blocks", "prefill_first", "overlap"],
+)
+def test_copies_on_the_host_change_no_token(
+    batching: PolicyRef, memory: PolicyRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, answers = conversations()
+    moved: list[Transfer] = []
+    transfer, adopt, adopted = TorchExecutor.transfer, TorchExecutor.adopt_copy, list[int]()
+
+    def noted(self: TorchExecutor, what: Transfer, on_done: object) -> None:
+        moved.append(what)
+        transfer(self, what, on_done)  # type: ignore[arg-type]
+
+    def noted_too(self: TorchExecutor, from_id: int, to_id: int) -> None:
+        adopted.append(to_id)
+        adopt(self, from_id, to_id)
+
+    monkeypatch.setattr(TorchExecutor, "transfer", noted)
+    monkeypatch.setattr(TorchExecutor, "adopt_copy", noted_too)
+    run = live(
+        batching,
+        Conversations(first),
+        blocks=18,
+        memory=memory,
+        ordering=partial(RotatingPriority, update_frequency=0.4),
+    )
+    assert {n: tuple(ids) for n, ids in run.log.ids.items()} == answers
+    assert set(run.log.ends.values()) == {"finished"}
+    assert {SWAP_OUT, SWAP_IN} <= {what.kind for what in moved}
+    if (batching, memory) == ("sarathi", FastSwitch):
+        assert KEEP in {what.kind for what in moved}
+        assert adopted, "a turn started from the host"
+        assert any(what.kind == SWAP_OUT and what.first for what in moved), "copies were added to"

@@ -20,6 +20,7 @@ from headway.core import Request, Sequence, Step, StepResult, Transfer, WorkDone
 from headway.core.fleet import ABORTED, FINISHED_OK
 from headway.core.plan import FAILED, INTERRUPTED
 from headway.core.protocols import (
+    COPIES,
     DRAFTS,
     LANES,
     LAYERS,
@@ -90,7 +91,7 @@ class _Scripted:
     """Implements `Executor`: holds steps until the log says that they landed."""
 
     def __init__(self, clock: VirtualClock, layers: int, *, predicts: bool) -> None:
-        offers = {LANES, LAYERS, TRANSFERS, DRAFTS, PADDING}
+        offers = {LANES, LAYERS, TRANSFERS, COPIES, DRAFTS, PADDING}
         self.offers = frozenset(offers | {PREDICTS} if predicts else offers)
         self.layers = layers
         self.pending: dict[str, deque[tuple[Step, list[WorkLine], Callable[[StepResult], None]]]]
@@ -114,6 +115,12 @@ class _Scripted:
         """Done at once."""
         del transfer
         self._clock.post(on_done)
+
+    def adopt_copy(self, from_id: int, to_id: int) -> None:
+        """Nothing is kept."""
+
+    def drop_copy(self, request_id: int) -> None:
+        """Nothing is kept."""
 
     def release(self, request_id: int) -> None:
         """Nothing is kept."""

@@ -1,4 +1,4 @@
-"""What the engine knows of each request: its tokens, its unfinished chunk, its KV on the host.
+"""What the engine knows of each request: its tokens and its unfinished chunk.
 
 The books are opened on the loop's thread (`Books`); a request's entry is then written by one thread at a
 time: the worker of the lane it is in, or the transfer thread. An entry outlives `release` in the steps that
@@ -16,7 +16,6 @@ from headway.core.plan import Step, Work
 from headway.core.sequence import Sequence
 from headway.engine.check_request import why_not
 from headway.engine.drafts import PromptLookup
-from headway.engine.kv_pool import KvCopy
 from headway.engine.sampler import Chooser
 
 
@@ -41,7 +40,6 @@ class Entry:
         "broken",
         "ended",
         "ends",
-        "host",
         "in_flight",
         "lookup",
         "max_tokens",
@@ -64,7 +62,6 @@ class Entry:
         self.in_flight = 0  # steps whose result has not landed; the loop's thread only
         self.ended = False
         self.partial: Partial | None = None
-        self.host: KvCopy | None = None
         self.lookup = PromptLookup()
         self._sampling = sampling
         self.ends = frozenset(sampling.stop_ids).union(() if sampling.ignore_eos else stops)

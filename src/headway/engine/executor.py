@@ -2,12 +2,14 @@
 
 A step looks at its stop flag between two layers. Steps of a lane run in the order they were given; a step
 may be given before the result of the one before it has landed: tokens are known to the worker first.
+Lanes compute side by side; those whose steps have a share take turns, layer by layer (`time_slices`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 
@@ -19,6 +21,7 @@ from headway.core.plan import (
     FAILED,
     IMPORT,
     INTERRUPTED,
+    KEEP,
     LAYER,
     SWAP_IN,
     SWAP_OUT,
@@ -26,12 +29,14 @@ from headway.core.plan import (
     StepResult,
     Transfer,
 )
-from headway.core.protocols import DRAFTS, LANES, LAYERS, TRANSFERS, Clock
-from headway.engine.books import Books, Entry
-from headway.engine.compute import Compute
+from headway.core.protocols import COPIES, DRAFTS, LANES, LAYERS, SHARES, TRANSFERS, Clock
+from headway.engine.books import Books, Entry, Job
+from headway.engine.compute import Compute, Computed
 from headway.engine.decoder import Decoder
+from headway.engine.host_copies import HostTable
 from headway.engine.kv_exchange import KvExchange
 from headway.engine.kv_pool import KvPool
+from headway.engine.time_slices import TimeSlicer, Turn
 
 TRANSFER_THREAD = "headway transfers"
 
@@ -57,6 +62,12 @@ class TorchStepHandle:
         del layers
         return not self._stop
 
+    def go_on_in_turn(self, turn: Turn, layers: int) -> bool:
+        """Likewise, when it is this step's turn; who stops need not wait for that."""
+        if self.go_on(layers):
+            turn.next_layer()
+        return self.go_on(layers)
+
 
 class TorchExecutor:
     """Runs steps and moves KV for one instance.
@@ -66,7 +77,7 @@ class TorchExecutor:
     executors of a process that export and import. `threads` sets PyTorch's, for the whole process.
     """
 
-    offers: frozenset[str] = frozenset({LANES, LAYERS, TRANSFERS, DRAFTS})
+    offers: frozenset[str] = frozenset({LANES, LAYERS, TRANSFERS, COPIES, DRAFTS, SHARES})
 
     def __init__(
         self,
@@ -85,6 +96,8 @@ class TorchExecutor:
         self._compute = Compute(model, self._pool)
         self._books = Books(self.layers, frozenset(stops))
         self._exchange = exchange or KvExchange()
+        self._host = HostTable()
+        self._slicer = TimeSlicer()
         self._workers: dict[str, ThreadPoolExecutor] = {}
         if threads:
             torch.set_num_threads(threads)
@@ -96,7 +109,7 @@ class TorchExecutor:
 
         def work() -> None:
             try:
-                computed = self._compute.run(jobs, handle.go_on)
+                computed = self._run(step, jobs, handle)
             except Exception as error:  # noqa: BLE001 - whatever it is, it ends this step and no other
                 result = StepResult(FAILED, (), (), f"{type(error).__name__}: {error}")
             else:
@@ -114,24 +127,34 @@ class TorchExecutor:
 
     def transfer(self, transfer: Transfer, on_done: Callable[[], None]) -> None:
         """Queue a copy. One that cannot be made fails the sequence's next step, which then says why."""
-        sequence = transfer.sequence
-        entry, request_id = self._books.entry(sequence), sequence.request.id
-        blocks = tuple(sequence.blocks[transfer.first : transfer.first + transfer.blocks])
+        entry, request_id = self._books.entry(transfer.sequence), transfer.sequence.request.id
+        move = self._move(transfer, request_id, entry)
 
         def copy() -> None:
             try:
-                self._move(transfer, request_id, entry, blocks)
+                move()
             except Exception as error:  # noqa: BLE001 - reported by the sequence's next step
-                entry.broken = f"{transfer.kind} of request {request_id} failed: {error}"
+                entry.broken = (
+                    entry.broken or f"{transfer.kind} of request {request_id} failed: {error}"
+                )
             self._clock.post(on_done)
 
         if transfer.kind != COPY_OUT:
             entry.partial = None  # what moves restarts its chunk
         self._worker(TRANSFER_THREAD).submit(copy)
 
+    def adopt_copy(self, from_id: int, to_id: int) -> None:
+        """The next turn goes on with the copy of an ended one."""
+        self._host.adopt(from_id, to_id)
+
+    def drop_copy(self, request_id: int) -> None:
+        """Forget its copy on the host; transfers under way keep theirs until they land."""
+        self._host.drop(request_id)
+
     def release(self, request_id: int) -> None:
-        """Forget tokens, hidden states and host copies; steps in flight keep theirs until they land."""
+        """Forget tokens, hidden states and copies that are not kept; steps in flight keep theirs until they land."""
         self._books.release(request_id)
+        self._host.release(request_id)
         self._exchange.drop(request_id)
 
     def close(self) -> None:
@@ -139,18 +162,41 @@ class TorchExecutor:
         for worker in self._workers.values():
             worker.shutdown()
 
-    def _move(
-        self, transfer: Transfer, request_id: int, entry: Entry, blocks: tuple[int, ...]
+    def _run(self, step: Step, jobs: list[Job], handle: TorchStepHandle) -> Computed:
+        """Compute a step; on its lane's thread."""
+        if step.share is None:
+            return self._compute.run(jobs, handle.go_on)
+        with self._slicer.step(step.lane, step.share) as turn:
+            return self._compute.run(jobs, partial(handle.go_on_in_turn, turn))
+
+    def _move(self, transfer: Transfer, request_id: int, entry: Entry) -> Callable[[], None]:
+        """What the transfer thread is to do; whose blocks and which copy is decided now."""
+        sequence, kind, first = transfer.sequence, transfer.kind, transfer.first
+        blocks = tuple(sequence.blocks[first : first + transfer.blocks])
+        if kind in (SWAP_OUT, KEEP, SWAP_IN):
+            held = self._host.copy_for(kind, request_id, first)
+            computed = sequence.computed_tokens  # tokens are known up to here
+
+            def with_host() -> None:
+                if entry.broken:
+                    held.spoil(entry.broken)
+                elif kind == SWAP_IN:
+                    held.bring_back(self._pool, blocks, entry.tokens[:computed])
+                else:
+                    held.add(self._pool, first, blocks, entry.tokens[:computed], transfer.extents)
+
+            return with_host
+        return partial(self._exchanged, kind, first, blocks, request_id, entry)
+
+    def _exchanged(
+        self, kind: str, first: int, blocks: tuple[int, ...], request_id: int, entry: Entry
     ) -> None:
-        kind, first = transfer.kind, transfer.first
-        if kind == SWAP_OUT:
-            entry.host = self._pool.copy_out(blocks, entry.tokens)
-        elif kind in (EXPORT, COPY_OUT):
+        """Leave KV for another executor, or take what one left."""
+        if kind in (EXPORT, COPY_OUT):
             tokens = entry.tokens if kind == EXPORT else ()  # it goes on: more will come
             self._exchange.put(request_id, first, self._pool.copy_out(blocks, tokens))
-        elif kind in (SWAP_IN, IMPORT, COPY_IN):
-            copy = entry.host if kind == SWAP_IN else self._exchange.take(request_id, first)
-            entry.host = None
+        elif kind in (IMPORT, COPY_IN):
+            copy = self._exchange.take(request_id, first)
             if copy is None:
                 raise LookupError("there is no copy of its KV in this process")
             self._pool.copy_in(copy, blocks)

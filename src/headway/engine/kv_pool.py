@@ -32,6 +32,17 @@ class KvCopy:
         """Memory it takes."""
         return self.keys.nbytes + self.values.nbytes
 
+    @property
+    def blocks(self) -> int:
+        """How many."""
+        return self.keys.shape[1]
+
+    def first(self, blocks: int) -> KvCopy:
+        """Return its first blocks, at most as many as there are."""
+        if blocks >= self.blocks:
+            return self
+        return KvCopy(self.keys[:, :blocks], self.values[:, :blocks], self.tokens)
+
 
 class KvPool:
     """Keys and values of all layers, `blocks` x `block_tokens` slots each, in the type the model computes with.

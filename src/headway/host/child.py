@@ -138,9 +138,7 @@ class Host:
         if spec.run_log:
             self.log = HostLog(Path(spec.run_log), opened(spec, world), clock)
             executor, heard = LoggedExecutor(executor, self.log), LoggedSink(sink, self.log)
-        self.instance = Instance(
-            clock, executor, policies, options, heard, world.timing, drafts
-        )
+        self.instance = Instance(clock, executor, policies, options, heard, world.timing, drafts)
 
     def submit(self, frame: frames.Submit) -> None:
         """Hand a request over and reply."""

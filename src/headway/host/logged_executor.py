@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from headway.core.plan import Step, StepResult, Transfer, Work
-from headway.core.protocols import Clock, Executor, Sink, StepHandle
+from headway.core.protocols import Clock, Executor, HostCopies, Sink, StepHandle
 from headway.core.request import Request
 from headway.core.sequence import Sequence
 from headway.errors import OptionError
@@ -120,6 +120,14 @@ class LoggedExecutor:
     def transfer(self, transfer: Transfer, on_done: Callable[[], None]) -> None:
         """Pass on."""
         self._executor.transfer(transfer, on_done)
+
+    def adopt_copy(self, from_id: int, to_id: int) -> None:
+        """Pass on."""
+        cast("HostCopies", self._executor).adopt_copy(from_id, to_id)
+
+    def drop_copy(self, request_id: int) -> None:
+        """Pass on."""
+        cast("HostCopies", self._executor).drop_copy(request_id)
 
     def release(self, request_id: int) -> None:
         """Pass on."""

@@ -77,11 +77,8 @@ class Copies:
         wanted = self._traits.turns and sequence.request.next_extent is not None and blocks
         usable = sequence.state == RUNNING and not sequence.leases and not instance.stopped
         if wanted and usable and blocks <= self._most() and self._device_is_full():
-            if blocks == before:
-                self.kept(sequence, blocks)
-            else:
-                instance.moves.start(KEEP, sequence, first=before, blocks=blocks - before)
-                instance.moves.hold()
+            instance.moves.start(KEEP, sequence, first=before, blocks=blocks - before)
+            instance.moves.hold()
         elif before:
             self._drop(sequence.id)
 

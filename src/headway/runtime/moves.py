@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence as Seq
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from headway.core.plan import (
     COPY_IN,
@@ -17,6 +17,7 @@ from headway.core.plan import (
     StepPlan,
     Transfer,
 )
+from headway.core.protocols import COPIES, HostCopies
 from headway.core.sequence import ENTERING, FINISHED, LEAVING, Sequence
 from headway.runtime.exports import Exports
 from headway.runtime.extents import extents_of
@@ -220,5 +221,7 @@ class Moves:
         self._forget_host(sequence)
         if here and self.copies:
             self.copies.returned(sequence)
+        elif here and COPIES in self._instance.executor.offers:
+            cast("HostCopies", self._instance.executor).drop_copy(sequence.id)
         if sequence.started_ns < 0:  # it starts from the copy of an earlier turn
             sequence.started_ns = self._instance.clock.now_ns()
