@@ -140,7 +140,7 @@ class Fleet:
 
     def _heard(self, instance: str, report: Report) -> None:
         self.view.heard(instance, report)
-        if self.moves.computed:
+        if self.moves.computed or self.moves.under_way:
             self.moves.retry()
 
     def _later(self, control: Control) -> None:

@@ -23,7 +23,7 @@ _REFUSALS = 32  # hand-overs that are asked for in vain before the rest must wai
 class Move:
     """One request on its way. Its load counts at `to` already."""
 
-    __slots__ = ("aborted", "computed", "counts", "request", "source", "to")
+    __slots__ = ("aborted", "changes", "computed", "counts", "request", "source", "to")
 
     def __init__(
         self, request: Request, ends: tuple[str, str], *, counts: bool, computed: bool
@@ -32,6 +32,7 @@ class Move:
         self.source, self.to = ends
         self.counts = counts  # among the migrations that an instance may have at once
         self.computed = computed  # it waited to be handed over
+        self.changes = 0  # when it began
         self.aborted = False
 
 
@@ -43,6 +44,7 @@ class FleetMoves:
         self.under_way: dict[int, Move] = {}
         self.computed: dict[int, str] = {}  # request -> where its prompt was computed, oldest first
         self._retrying = False
+        self._changes = 0  # so far, of what may turn a refusal into a yes
         self.hand_over_error = ""  # what the routing policy's hand_over did wrong, the first time
         self._hand_over = getattr(fleet.routing, "hand_over", None)
         for name, port in ports.items():
@@ -51,12 +53,20 @@ class FleetMoves:
     # -- prompts that were computed --------------------------------------------------------------------------------
 
     def _prompt_computed(self, source: str, request: Request) -> None:
-        if request.id in self._fleet.where and request.id not in self.under_way:
+        move = self.under_way.get(request.id)
+        if move is not None:
+            move.computed = move.computed or move.source == source  # should it stay there
+        elif request.id in self._fleet.where:
             self.computed[request.id] = source
             self.retry()
 
     def retry(self) -> None:
-        """Something has changed: ask again for all who wait, but not inside what changed it."""
+        """Something has changed: ask again for all who wait, and for those who are being refused just now."""
+        self._changes += 1
+        self._retry_soon()
+
+    def _retry_soon(self) -> None:
+        """Not inside what has changed."""
         if self.computed and not self._retrying:
             self._retrying = True
             clock = self._fleet.clock
@@ -114,6 +124,7 @@ class FleetMoves:
             return
         computed = self.computed.pop(request.id, None) is not None
         move = Move(request, (source, to), counts=counts, computed=computed)
+        move.changes = self._changes
         self.under_way[request.id] = move
         self._fleet.view.moved(source, to, request)
         if computed:  # nothing is copied before somebody has room for it
@@ -125,7 +136,10 @@ class FleetMoves:
         if self.under_way.get(move.request.id) is not move:
             return
         if why_not is not None or not self._lives(move):
+            changed = move.changes != self._changes
             self._undo(move, never=(why_not or "").startswith(NEVER))
+            if changed:  # the answer was older than that
+                self._retry_soon()
         else:
             self._next(move)
 
@@ -144,6 +158,7 @@ class FleetMoves:
             return
         if handoff is None or not self._lives(move):
             self._undo(move)
+            self.retry()
             return
         reply = partial(self._imported, move, handoff)
         self._ports[move.to].import_from(move.request, handoff, move.source, reply)
@@ -153,6 +168,7 @@ class FleetMoves:
             return
         if why_not is not None or not self._lives(move):
             self._undo(move, never=(why_not or "").startswith(NEVER))
+            self.retry()  # what it had reserved is free again
         elif handoff.last:
             gone = partial(self._gone, move)
             self._ports[move.source].end_export(move.request.id, gone, gone=True)
@@ -164,6 +180,7 @@ class FleetMoves:
             return
         if not gone:
             self._undo(move)
+            self.retry()
             return
         request, to = move.request, self._ports[move.to]
         del self.under_way[request.id]
@@ -184,8 +201,8 @@ class FleetMoves:
             return
         self._fleet.view.moved(move.to, source, request)
         if not move.computed:
-            self.retry()  # its blocks at `to` are free again
-        elif never:
+            return
+        if never:
             self._ports[source].abort(request.id)
         elif self._fleet.view.role(source) == PREFILL:
             self.computed[request.id] = source
