@@ -23,6 +23,11 @@ from headway.host.spec import SIM, HostSpec
 PARTING_S = 5.0  # from the end of the socket to the end of the process, before it is killed
 
 
+# oneDNN keeps a compiled product for every number of rows it has met, a thousand by default: about 1 GB after minutes of
+# mixed batches. Few come back often; a new one takes milliseconds. Names of PyTorch's and of oneDNN's own cache.
+FEW_KERNELS = {"LRU_CACHE_CAPACITY": "48", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "48"}
+
+
 class HostError(HeadwayError):
     """A host could not start."""
 
@@ -64,7 +69,7 @@ class ProcessPort:
             module,
             str(fd),
             pass_fds=(fd,),
-            env={**os.environ, **self._spec.environment},
+            env={**FEW_KERNELS, **os.environ, **self._spec.environment},
         )
         theirs.close()
         reader, self._writer = await asyncio.open_unix_connection(sock=ours)
