@@ -23,8 +23,9 @@ from headway.host.spec import SIM, HostSpec
 PARTING_S = 5.0  # from the end of the socket to the end of the process, before it is killed
 
 
-# oneDNN keeps a compiled product for every number of rows it has met, a thousand by default: about 1 GB after minutes of
-# mixed batches. Few come back often; a new one takes milliseconds. Names of PyTorch's and of oneDNN's own cache.
+# oneDNN keeps a compiled product for every number of rows it has met, a thousand by default: about 1 GB
+# after minutes of mixed batches. Few come back often, and a new one takes milliseconds. The names are
+# those of PyTorch's and of oneDNN's own cache.
 FEW_KERNELS = {"LRU_CACHE_CAPACITY": "48", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "48"}
 
 
