@@ -118,7 +118,7 @@ def test_the_next_turn_goes_on_with_it(
     driver.executor.adopt_copy(before.id, turn.id)
     turn.computed_tokens = blocks * BLOCK
     back(driver, turn)
-    driver.prefill(turn)
+    assert not driver.step(Work(turn, turn.remaining_tokens)).done[0].error
     out(driver, turn, blocks)  # and adds to what it took over
     back(driver, turn)
     driver.finish(turn)
@@ -132,8 +132,7 @@ def test_a_copy_of_other_tokens_is_refused(driver: Driver) -> None:
     driver.executor.adopt_copy(before.id, turn.id)
     turn.computed_tokens = 6 * BLOCK  # 21 tokens are the same, and 3 more: so far it is true
     back(driver, turn)
-    driver.prefill(turn)
-    assert turn.output_tokens == 1
+    assert not driver.step(Work(turn, turn.remaining_tokens)).done[0].error
     before = ended_turn(driver)
     turn = driver.add((*PROMPT, *(before.output_ids or ())[:3], 7, 8, 9, 10), 9)
     driver.executor.adopt_copy(before.id, turn.id)
@@ -142,6 +141,15 @@ def test_a_copy_of_other_tokens_is_refused(driver: Driver) -> None:
     result = driver.step(Work(turn, turn.remaining_tokens))
     assert "swap_in" in result.done[0].error
     assert "no copy" in result.done[0].error
+
+
+def test_a_turn_that_ends_before_it_began_takes_its_copy_along(driver: Driver) -> None:
+    before = ended_turn(driver)
+    driver.executor.adopt_copy(before.id, 1)
+    driver.executor.release(before.id)
+    assert len(driver.executor._host) == 1
+    driver.executor.release(1)
+    assert not len(driver.executor._host)
 
 
 @pytest.mark.parametrize("way", ["dropped", "never kept"])

@@ -79,9 +79,10 @@ class UserWeightedFairQueueing:
 
     def on_end(self, sequence: Sequence, outcome: str) -> None:
         """Learn how long this tenant's outputs are. The fluid system goes on by itself."""
-        del outcome
         request = sequence.request
         self._keys.pop(request.id, None)
+        if outcome != "finished":
+            return  # how long it would have become, nobody knows
         count, tokens = self._outputs.get(request.tenant, (0, 0))
         self._outputs[request.tenant] = (count + 1, tokens + sequence.output_tokens)
 
