@@ -255,6 +255,7 @@ def test_export_and_import_between_executors(tiny: Case, drive: Drive) -> None:
     there.move(IMPORT, target)
     there.finish(target)
     assert target.output_ids == tiny.answers[2]
+    here.executor.release(source.id)  # the source owns it until it is told that it lives elsewhere
     assert not len(here.executor._books)
 
 

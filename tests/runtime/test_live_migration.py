@@ -128,8 +128,8 @@ class SlowPort:
     def submit(self, request: Request, reply: Callable[[str | None], None]) -> None:
         self._go(partial(self.inner.submit, request, self.back(reply)))
 
-    def abort(self, request_id: int) -> None:
-        self._go(partial(self.inner.abort, request_id))
+    def abort(self, request_id: int, outcome: str = "aborted") -> None:
+        self._go(partial(self.inner.abort, request_id, outcome))
 
     def watch(self, sink: Callable[[Report], None]) -> None:
         self.inner.watch(self.back(sink))

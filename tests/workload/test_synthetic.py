@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from headway.core import NS_PER_S, Request, Slo, Stage
+from headway.core import NS_PER_S, Request, Sampling, Slo, Stage
 from headway.core.fleet import FINISHED_OK
 from headway.core.protocols import Workload
 from headway.errors import OptionError
@@ -122,8 +122,9 @@ def test_skewed_tenants_follow_their_power_law() -> None:
 
 def test_a_changed_request_keeps_every_other_field() -> None:
     request = Request(
-        1, 2, 3, 4, Slo("s"), "t", 5, 6, 0.5, (Stage(units=3),), ((7, 2),), 8, (1, 2, 3), 0
-    )
+        1, 2, 3, 4, Slo("s"), "t", 5, 6, 0.5, (Stage(units=3),), ((7, 2),), 8, (1, 2, 3), 0,
+        Sampling(seed=9),
+    )  # fmt: skip
     settable = [field.name for field in fields(Request) if field.init]
     defaults = Request(0, 0, 0, 0)
     assert all(getattr(request, name) != getattr(defaults, name) for name in settable)

@@ -58,8 +58,10 @@ DEFAULTS = {
     "batching": "sarathi",
     "ordering": "fcfs",
     "memory": "recompute",
+    "speculation": "none",
     "routing": "least_work",
     "admission": "unbounded",
+    "control": "none",
 }
 
 
@@ -219,7 +221,13 @@ def simulation_of(setting: Setting, timing: TimingModel, sink: _Tokens) -> Simul
     return Simulation(
         timing,
         Policies(
-            makes["batching"], makes["ordering"], makes["memory"], makes["routing"](), makes["admission"]()
+            makes["batching"],
+            makes["ordering"],
+            makes["memory"],
+            makes["routing"](),
+            makes["admission"](),
+            makes["speculation"],
+            makes["control"](),
         ),
         InstanceOptions(setting.blocks, setting.block_tokens, leap=setting.leap),
         sink,

@@ -333,7 +333,8 @@ class _Books:
         self.step_tokens, self.overlapped = instance.step_tokens, instance.overlapped
         self.busy, self.partials = shot.busy, shot.partials
         self.preempts = instance.preempts
-        self.moves = SimpleNamespace(leaving_blocks=shot.leaving_blocks)
+        nothing = SimpleNamespace(due=())
+        self.moves = SimpleNamespace(leaving_blocks=shot.leaving_blocks, exports=nothing)
         self._host_blocks, self._host_held = instance.moves.host_blocks, shot.host_held
         self.queues = Queues(instance.ordering)
         index = PrefixIndex(salted=True) if instance.pool.index else None

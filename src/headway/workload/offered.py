@@ -61,6 +61,7 @@ def changed(
         request.next_extent if next_extent is None else next_extent,
         request.prompt_ids,
         request.supersedes,
+        request.sampling,
     )
 
 

@@ -7,6 +7,7 @@ What serving looked like before iteration-level scheduling, and the control expe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from headway.core import NS_PER_MS, InstanceView, StepPlan
 
@@ -14,6 +15,8 @@ from headway.core import NS_PER_MS, InstanceView, StepPlan
 @dataclass
 class StaticBatching:
     """Options: requests of a batch, how long a batch that is not full waits, and prompt tokens of a step."""
+
+    waits: ClassVar[bool] = True  # for a batch to fill
 
     batch: int = 32
     window_ms: float = 50.0
