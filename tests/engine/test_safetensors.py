@@ -68,6 +68,8 @@ def test_linear_position_scaling_of_global_layers_is_read() -> None:
         ({"hidden_activation": "relu"}, "activation 'relu'"),
         ({"hidden_size": "640"}, "hidden_size=640: a whole number"),
         ({"hidden_size": True}, "hidden_size=True"),
+        ({"hidden_size": 10**400}, "hidden_size=1000"),
+        ({"num_attention_heads": 10**400}, "num_attention_heads=1000"),
         ({"num_hidden_layers": 10**12}, "1000000000000 layers"),
         ({"num_hidden_layers": None}, "lacks 'num_hidden_layers'"),
         ({"vocab_size": 10**12}, "vocabulary=1000000000000"),

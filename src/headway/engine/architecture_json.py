@@ -79,6 +79,7 @@ DEFAULTS: Mapping[str, _Json] = {
     },
 }
 THETA, SLIDING_THETA = 1e4, 1e4
+MOST_WHOLE = 2**53  # JSON's numbers are exact up to here, and what is counted with them fits a float
 # Options that would change the tokens and are not built.
 REFUSED = ("quantization_config", "mlp_bias", "use_bidirectional_attention")
 
@@ -252,9 +253,14 @@ class _Fields:
 
     def size(self, key: str, default: int | None = None, *, least: int = 1) -> int:
         value = self._required(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int)
+            or not least <= value <= MOST_WHOLE
+        ):
             raise ModelFileError(
-                f"{self.name} says {key}={str(value)[:40]}: a whole number from {least} is needed"
+                f"{self.name} says {key}={str(value)[:40]}: a whole number from {least} to"
+                f" {MOST_WHOLE} is needed"
             )
         return value
 
