@@ -79,7 +79,9 @@ DEFAULTS: Mapping[str, _Json] = {
     },
 }
 THETA, SLIDING_THETA = 1e4, 1e4
-MOST_WHOLE = 2**53  # JSON's numbers are exact up to here, and what is counted with them fits a float
+MOST_WHOLE = (
+    2**53
+)  # JSON's numbers are exact up to here, and what is counted with them fits a float
 # Options that would change the tokens and are not built.
 REFUSED = ("quantization_config", "mlp_bias", "use_bidirectional_attention")
 

@@ -74,7 +74,7 @@ class TorchExecutor:
 
     A request that cannot be computed fails alone, by its own work's `error`. `stops` are the ids at which the
     model ends a sequence (none: only the request's own and `max_tokens` end it). `exchange` is shared by the
-    executors of a process that export and import. `threads` sets PyTorch's, for the whole process.
+    executors of a process that export and import. `threads` is how many compute a step, PyTorch's own choice if None.
     """
 
     offers: frozenset[str] = frozenset({LANES, LAYERS, TRANSFERS, COPIES, DRAFTS, SHARES})
@@ -99,8 +99,7 @@ class TorchExecutor:
         self._host = HostTable()
         self._slicer = TimeSlicer()
         self._workers: dict[str, ThreadPoolExecutor] = {}
-        if threads:
-            torch.set_num_threads(threads)
+        self._threads = threads or torch.get_num_threads()
 
     def execute(self, step: Step, on_done: Callable[[StepResult], None]) -> TorchStepHandle:
         """Queue a step on its lane's thread."""
@@ -122,7 +121,7 @@ class TorchExecutor:
 
             self._clock.post(land)
 
-        self._worker(f"headway lane {step.lane}").submit(work)
+        self._worker(f"headway lane {step.lane}", self._threads).submit(work)
         return handle
 
     def transfer(self, transfer: Transfer, on_done: Callable[[], None]) -> None:
@@ -141,7 +140,7 @@ class TorchExecutor:
 
         if transfer.kind != COPY_OUT:
             entry.partial = None  # what moves restarts its chunk
-        self._worker(TRANSFER_THREAD).submit(copy)
+        self._worker(TRANSFER_THREAD, 1).submit(copy)
 
     def adopt_copy(self, from_id: int, to_id: int) -> None:
         """The next turn goes on with the copy of an ended one."""
@@ -205,8 +204,15 @@ class TorchExecutor:
         else:
             raise LookupError("no such transfer")
 
-    def _worker(self, name: str) -> ThreadPoolExecutor:
+    def _worker(self, name: str, threads: int) -> ThreadPoolExecutor:
+        """Return the worker of this name, which computes with so many threads.
+
+        Only what must be fast gets helpers: more OpenMP threads than cores, even asleep, make all of them
+        wait for each other asleep, and a step of one sequence takes half as long again.
+        """
         worker = self._workers.get(name)
         if worker is None:
-            worker = self._workers[name] = ThreadPoolExecutor(1, name)
+            start = torch.set_num_threads
+            worker = ThreadPoolExecutor(1, name, initializer=start, initargs=(threads,))
+            self._workers[name] = worker
         return worker

@@ -7,6 +7,7 @@ different lanes and transfers run on different threads, but never on the same bl
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,10 +62,11 @@ class KvPool:
         self.blocks, self.block_tokens = blocks, block_tokens
         shape = (config.layers, blocks, block_tokens, config.kv_heads, config.head_size)
         try:
-            # zeros, not empty: a masked score weighs 0, and 0 x NaN is NaN
-            self._keys = torch.zeros(shape, dtype=dtype)  # (layers, P, B, K, D)
-            self._values = torch.zeros(shape, dtype=dtype)
-        except RuntimeError as error:
+            self._keys, self._values = (
+                _zeros(shape, dtype),
+                _zeros(shape, dtype),
+            )  # (layers, P, B, K, D)
+        except (OSError, OverflowError) as error:
             size = 2 * math.prod(shape) * dtype.itemsize / 2**30
             raise DoesNotFitError(
                 f"{blocks} blocks of {block_tokens} tokens need {size:.1f} GiB: take fewer blocks"
@@ -85,3 +87,12 @@ class KvPool:
         index = torch.tensor(blocks[:count], dtype=torch.long)
         self._keys.index_copy_(1, index, copy.keys)
         self._values.index_copy_(1, index, copy.values)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return zeros whose memory the system hands out as it is written.
+
+    Zeros, not just any: a masked score weighs 0, and 0 x NaN is NaN.
+    """
+    count = math.prod(shape)
+    return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(shape)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from headway.clocks.wall import WallClock
@@ -80,7 +81,11 @@ async def run_child(fd: int, open_world: OpenWorld) -> None:
     def on_layer(done: int, total: int) -> None:
         loop.call_soon_threadsafe(sink.send, frames.Loading(done, total))
 
-    loading = asyncio.ensure_future(asyncio.to_thread(open_world, start.spec, on_layer))
+    # A thread of its own that ends with the loading, and its helpers with it: OpenMP threads that sleep still
+    # count, and with more of them than cores those that compute no longer wait for each other awake.
+    loader = ThreadPoolExecutor(1, "headway loading")
+    loading = loop.run_in_executor(loader, open_world, start.spec, on_layer)
+    loader.shutdown(wait=False)
     first = asyncio.ensure_future(frames.read(reader))  # nothing is due: it tells the parent's end
     await asyncio.wait({loading, first}, return_when=asyncio.FIRST_COMPLETED)
     if not loading.done():
