@@ -56,6 +56,7 @@ def test_the_policy_of_the_readme_runs_by_its_path(tmp_path: Path) -> None:
         {"admission": "bounded_queue", "options": {"admission.max_requests": "64"}},
         {"tp": 2, "precision": "fp8", "cv": 3.0},
         {"concurrency": 8},
+        {"roles": "prefill:2,decode:2", "nodes": 2, "link": "25gbe", "routing": "distserve"},
     ],
     ids=str,
 )

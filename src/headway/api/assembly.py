@@ -12,6 +12,7 @@ from headway.api.pools import pools_of
 from headway.api.rejections import Rejections
 from headway.api.scenario import NO_PARTS, Parts, Scenario
 from headway.api.slo_text import parse_slos
+from headway.api.topology_of import topology_of
 from headway.api.workload_of import rate_of, requests_of, workload_of
 from headway.core import NS_PER_S, Variant
 from headway.core.protocols import Batching, TimingModel, Workload
@@ -23,6 +24,7 @@ from headway.sim import Acceptance
 from headway.timing import (
     DeviceSheet,
     Drafting,
+    Linked,
     ModelSheet,
     Roofline,
     blocks_beside,
@@ -73,15 +75,17 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
     choices = _choices(scenario, parts)
     step_tokens = step_tokens_of(choices["batching"].sample)
     written, measured = pools_of(scenario), parts.timing or profile
-    pools = [
-        SimulatedPool(
-            pool.instances,
-            pool.role,
-            measured or _timing(scenario, model, device, pool.tp),
-            _blocks(scenario, model, device, pool.tp, choices["batching"].sample),
-        )
-        for pool in written
-    ]
+    topology = topology_of(scenario, written, device)
+    pools: list[SimulatedPool] = []
+    for pool in written:
+        when = measured or _timing(scenario, model, device, pool.tp)
+        room = _blocks(scenario, model, device, pool.tp, choices["batching"].sample)
+        for _ in range(pool.instances):
+            mine = when
+            if topology is not None:
+                block_bytes = _block_bytes(scenario, model, pool.tp)
+                mine = Linked(when, f"i{len(pools)}", topology, block_bytes)
+            pools.append(SimulatedPool(1, pool.role, mine, room))
     blocks = min(pool.blocks or 0 for pool in pools)
     kv_tokens = blocks * scenario.block_tokens
     timing = measured or _timing(scenario, model, device, scenario.tp)
@@ -103,6 +107,7 @@ def assemble(scenario: Scenario, parts: Parts = NO_PARTS) -> Assembled:
         report_interval_ns=None if interval_s is None else round(interval_s * NS_PER_S),
         seed=scenario.seed,
         acceptance=_acceptance(scenario),
+        bandwidth=None if topology is None else topology.bytes_per_s,
     )
     resolved = {"step_tokens": step_tokens, "kv_blocks": blocks, "kv_tokens": kv_tokens}
     resolved["instances"] = sum(pool.instances for pool in written)
@@ -131,6 +136,14 @@ def _timing(scenario: Scenario, model: ModelSheet, device: DeviceSheet, tp: int)
     if scenario.draft_model is None:
         return target
     return Drafting(target, load_model(scenario.draft_model), device, tp)
+
+
+def _block_bytes(scenario: Scenario, model: ModelSheet, tp: int) -> int:
+    """KV of a block on one device, the drafter's included."""
+    token_bytes = model.kv_bytes_per_token(tp)
+    if scenario.draft_model is not None:
+        token_bytes += load_model(scenario.draft_model).kv_bytes_per_token(tp)
+    return scenario.block_tokens * token_bytes
 
 
 def _acceptance(scenario: Scenario) -> Acceptance | None:

@@ -35,6 +35,8 @@ class Scenario:
         None  # pools in place of `instances`: prefill:2,decode:2, with @N their own tp
     )
     link: str | None = None  # over which KV moves between instances; None: the device's network
+    nodes: int | None = None  # each role's instances dealt out to so many; None: `link` joins all
+    node_link: str | None = None  # likewise inside a node; None: the device's own, such as NVLink
     batching: str = "sarathi"
     ordering: str = "fcfs"
     memory: str = "recompute"
@@ -77,13 +79,17 @@ class Scenario:
             if value is not None and not 0 < value < float("inf"):
                 raise OptionError(f"{name} is {value}: give a number above 0")
         least = {"tp": 1, "instances": 1, "requests": 1, "concurrency": 1, "tenants": 0}
-        least |= {"max_tokens": 1, "block_tokens": 1, "kv_blocks": 1}
+        least |= {"max_tokens": 1, "block_tokens": 1, "kv_blocks": 1, "nodes": 1}
         for name, limit in least.items():
             value = getattr(self, name)
             if value is not None and value < limit:
                 raise OptionError(f"{name} is {value}: give {limit} or more")
         if self.acceptance_spread and self.acceptance is None:
             raise OptionError("acceptance_spread needs an acceptance to spread about: give one")
+        if self.node_link is not None and self.nodes is None:
+            raise OptionError(
+                f"node_link {self.node_link!r} joins instances of one node: say how many nodes"
+            )
         self._check_workload()
 
     def _check_workload(self) -> None:
@@ -137,6 +143,8 @@ class ScenarioOptions(TypedDict, total=False):
     instances: int
     roles: str | None
     link: str | None
+    nodes: int | None
+    node_link: str | None
     options: Mapping[str, Any]
     slo: str | tuple[str, ...]
     trace: str | None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _POLICY = "Name, pkg.mod:Class or file.py[:Class]"
 
 
-# The signatures of the next four functions are the flags; they are never called.
+# The signatures of the next five functions are the flags; they are never called.
 
 
 def _deployment_flags(
@@ -43,14 +43,6 @@ def _deployment_flags(
             help="Pools in place of --instances, such as prefill:2,decode:2; @TP is their own size.",
         ),
     ] = None,
-    link: Annotated[
-        str | None,
-        Option(
-            metavar="NAME",
-            help="Link over which KV moves between instances, such as nvlink4 or 25gbe "
-            "[default: the device's network].",
-        ),
-    ] = None,
     prefix_cache: Annotated[bool, Option(help="Reuse the KV of equal prompt beginnings.")] = True,
     block_tokens: Annotated[str, Option(metavar="N", help="Tokens of a KV block.")] = "16",
     kv_blocks: Annotated[
@@ -73,6 +65,34 @@ def _deployment_flags(
     ] = None,
 ) -> None:
     """What runs, on what."""
+
+
+def _link_flags(
+    *,
+    link: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="Link over which KV moves between instances, such as nvlink4 or 25gbe "
+            "[default: the device's network].",
+        ),
+    ] = None,
+    nodes: Annotated[
+        str | None,
+        Option(
+            metavar="N",
+            help="Deal each role's instances out to so many nodes; --link joins these "
+            "[default: it joins all instances].",
+        ),
+    ] = None,
+    node_link: Annotated[
+        str | None,
+        Option(
+            metavar="NAME", help="Link inside a node [default: the device's own, such as NVLink]."
+        ),
+    ] = None,
+) -> None:
+    """What joins the instances."""
 
 
 def _drafting_flags(
@@ -172,7 +192,7 @@ def _policy_flags(
 
 _SHARED = {
     name: flag
-    for group in (_deployment_flags, _drafting_flags, _workload_flags, _policy_flags)
+    for group in (_deployment_flags, _link_flags, _drafting_flags, _workload_flags, _policy_flags)
     for name, flag in inspect.signature(group).parameters.items()
 }
 
@@ -214,7 +234,7 @@ def _scenario(
 
     read: dict[str, Callable[[str, str], Any]] = {
         **dict.fromkeys(("tp", "instances", "requests", "concurrency"), count),
-        **dict.fromkeys(("max_tokens", "block_tokens", "kv_blocks"), count),
+        **dict.fromkeys(("max_tokens", "block_tokens", "kv_blocks", "nodes"), count),
         "tenants": functools.partial(count, least=0),
         "tenant_skew": number,
         "cv": positive,

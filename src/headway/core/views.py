@@ -130,6 +130,9 @@ class FleetView(Protocol):
     def least_loaded(self, measure: str = "requests") -> str:
         """The instance with the smallest load; ties go to the first."""
 
+    def bytes_per_s(self, one: str, other: str) -> float:
+        """Bandwidth for KV between two instances, a fact of the machine: infinite where nobody says."""
+
     def stream_demand(self, request: Request) -> tuple[int, int, int]:
         """Of all accepted periodic streams and `request`: tokens a period, context tokens, shortest period (ns)."""
 

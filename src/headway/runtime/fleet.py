@@ -33,7 +33,7 @@ from headway.core.protocols import (
 from headway.core.request import Request
 from headway.errors import HeadwayError, PlanError
 from headway.runtime.fleet_moves import FleetMoves
-from headway.runtime.fleet_view import LiveFleetView
+from headway.runtime.fleet_view import Bandwidth, LiveFleetView
 
 OnEnd = Callable[[Request, str], None]
 
@@ -53,8 +53,12 @@ class Fleet:
         control: Control | None = None,
         roles: Mapping[str, str] | None = None,
         moves_at_once: int = 1,
+        bandwidth: Bandwidth | None = None,
     ) -> None:
-        """`roles` are those that differ from mixed; `moves_at_once`: migrations an instance may take part in."""
+        """`roles` are those that differ from mixed; `moves_at_once`: migrations an instance may take part in.
+
+        `bandwidth`: bytes per second between two instances; None: all are alike.
+        """
         self.clock, self.ports = clock, dict(ports)
         self.admission, self.routing = policies
         self.control = control if control is not None and control.period_ns > 0 else None
@@ -67,7 +71,7 @@ class Fleet:
         self._hear_places = [p.on_place for p in everybody if hasattr(p, "on_place")]
         self._on_end = on_end
         rng = Random(seed)
-        self.view = LiveFleetView(clock, list(ports), rng, timing, roles)
+        self.view = LiveFleetView(clock, list(ports), rng, timing, roles, bandwidth)
         self.where: dict[int, tuple[str, Request]] = {}  # who owns which request
         self.control_error = ""  # why the control policy is not asked any more
         moving = {name: port for name, port in ports.items() if isinstance(port, MovingPort)}

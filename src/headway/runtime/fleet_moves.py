@@ -17,7 +17,7 @@ from headway.errors import PlanError
 if TYPE_CHECKING:
     from headway.runtime.fleet import Fleet
 
-_REFUSALS = 32  # hand-overs that are asked for in vain before the rest must wait
+_REFUSALS = 32  # hand-overs of one instance that are asked for in vain before its others must wait
 
 
 class Move:
@@ -81,10 +81,12 @@ class FleetMoves:
             return
         refused: set[str] = set()
         everybody = {*view.of_role(DECODE), *view.of_role(MIXED)}
-        left = _REFUSALS
+        in_vain: dict[str, int] = {}  # by source: one may have another choice than the next
         for request_id, source in list(self.computed.items()):
             if self.computed.get(request_id) != source or request_id not in self._fleet.where:
                 self.computed.pop(request_id, None)
+                continue
+            if in_vain.get(source, 0) == _REFUSALS:
                 continue
             request = self._fleet.where[request_id][1]
             to = self._choose(request, source)
@@ -94,8 +96,8 @@ class FleetMoves:
                     refused.add(to)
                 else:
                     continue
-            left -= 1
-            if not left or refused >= everybody:
+            in_vain[source] = in_vain.get(source, 0) + 1
+            if refused >= everybody:
                 break
 
     def _choose(self, request: Request, source: str) -> str | None:

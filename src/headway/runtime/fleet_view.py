@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence as Seq
+from collections.abc import Callable, Mapping, Sequence as Seq
+from math import inf
 from random import Random
 
 import numpy as np
@@ -12,6 +13,8 @@ from headway.core.fleet import DECODE, MIXED, Report
 from headway.core.protocols import Clock, TimingModel
 from headway.core.request import Request
 from headway.errors import OptionError
+
+Bandwidth = Callable[[str, str], float]
 
 MEASURES = ("requests", "prompt_tokens")
 _GONE = 1 << 62  # load of an instance that takes no more
@@ -28,8 +31,10 @@ class LiveFleetView:
         rng: Random,
         timing: TimingModel | None,
         roles: Mapping[str, str] | None = None,
+        bandwidth: Bandwidth | None = None,
     ) -> None:
         self._clock, self.rng, self._timing = clock, rng, timing
+        self._bandwidth = bandwidth
         self.instances: list[str] = list(instances)
         self._all = tuple(instances)
         self._at = {name: n for n, name in enumerate(instances)}
@@ -70,6 +75,10 @@ class LiveFleetView:
         if len(loads) <= _FEW:
             return self._all[loads.index(min(loads))]
         return self._all[int(np.frombuffer(loads, np.int64).argmin())]
+
+    def bytes_per_s(self, one: str, other: str) -> float:
+        """Bandwidth for KV between two instances; infinite where nobody says, as if all were one process."""
+        return inf if self._bandwidth is None else self._bandwidth(one, other)
 
     def stream_demand(self, request: Request) -> tuple[int, int, int]:
         """Of all accepted periodic streams and `request`: tokens a period, context, shortest period (ns)."""

@@ -39,6 +39,7 @@ from headway.core.protocols import (
 from headway.sim.flight import FULL_RATE, Flight
 
 Rates = Callable[[Seq[Step], Seq[int]], Seq[int]]
+QueueOf = Callable[[Transfer], str]
 
 
 class Timed:
@@ -46,6 +47,7 @@ class Timed:
 
     A timing model with `rates(steps, shares)` (per mille of each step's speed alone) says how lanes contend, and what
     a lane alone loses that keeps to a part of the device. Else each runs at its share, and a lane alone at full rate.
+    With `queue_of(transfer)` it names the link that a transfer waits for; else all share one.
     """
 
     def __init__(self, clock: Clock, when: TimingModel, what: Outcomes) -> None:
@@ -63,7 +65,8 @@ class Timed:
         self.offers = frozenset(offers | tabled | contends)
         self._lanes: dict[str, list[Flight]] = {}
         self._shares: dict[str, int] = {}
-        self._link_free_ns = 0
+        self._queue_of: QueueOf = getattr(when, "queue_of", _one_queue)
+        self._free_ns: dict[str, int] = {}  # by queue: when its link is free
         self._emitted: dict[int, tuple[WorkDone, WorkDone]] = {}  # by repeats: went on, ended
 
     def execute(self, step: Step, on_done: Callable[[StepResult], None]) -> Flight:
@@ -80,13 +83,14 @@ class Timed:
         return flight
 
     def transfer(self, transfer: Transfer, on_done: Callable[[], None]) -> None:
-        """Over one link, first come first served. Whoever pulls takes the time: what is pulled here takes none."""
+        """Over its link, first come first served. Whoever pulls takes the time: what is pulled here takes none."""
         if transfer.kind in (EXPORT, COPY_OUT):
             self.clock.call_at(self.clock.now_ns(), on_done, TRANSFER, transfer.id)
             return
-        start = max(self.clock.now_ns(), self._link_free_ns)
-        self._link_free_ns = start + self.when.transfer_ns(transfer)
-        self.clock.call_at(self._link_free_ns, on_done, TRANSFER, transfer.id)
+        queue = self._queue_of(transfer)
+        start = max(self.clock.now_ns(), self._free_ns.get(queue, 0))
+        end = self._free_ns[queue] = start + self.when.transfer_ns(transfer)
+        self.clock.call_at(end, on_done, TRANSFER, transfer.id)
 
     def adopt_copy(self, from_id: int, to_id: int) -> None:
         """Nothing is kept here."""
@@ -169,3 +173,8 @@ class Timed:
             if not flight.lefts[n]:
                 done[n] = WorkDone(layers, repeats * flight.step.work[n][1], 0)
         return done
+
+
+def _one_queue(transfer: Transfer) -> str:
+    del transfer
+    return ""

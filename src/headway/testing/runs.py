@@ -12,6 +12,7 @@ from headway.core.fleet import ABORTED, FINISHED_OK, MIXED, REJECTED
 from headway.core.protocols import ARRIVAL, Clock, Executor, Offer, TimingModel
 from headway.core.request import NS_PER_S, Request
 from headway.runtime import Fleet, Instance, InstanceOptions, LocalPort
+from headway.runtime.fleet_view import Bandwidth
 from headway.runtime.traits import speculation_of
 from headway.sim import Lengths, Timed
 from headway.testing.audit import audit
@@ -20,6 +21,7 @@ from headway.testing.policy_refs import PolicyRef, maker
 from headway.testing.replay import Recording
 from headway.testing.small_workload import SmallWorkload
 from headway.testing.step_times import StepTimes
+from headway.timing import Linked, Topology
 from headway.worlds import Policies, SimulatedPool, Simulation
 
 MakeExecutor = Callable[[Clock, Lengths], Executor]
@@ -52,6 +54,8 @@ class Setup:
     last_stage_blocks: int = 16  # of a migration
     seed: int = 0
     timing: TimingModel = field(default_factory=StepTimes)
+    topology: Topology | None = None  # of instances i0, i1, ...; None: `timing` says all
+    block_bytes: int = 1 << 20  # over its links
     audited: bool = True
     recorded: bool = False
 
@@ -74,6 +78,17 @@ class Setup:
     def all_roles(self) -> tuple[str, ...]:
         """One for each instance."""
         return (*self.roles, *[MIXED] * self.instances)[: self.instances]
+
+    def timing_of(self, n: int) -> TimingModel:
+        """Of one instance."""
+        if self.topology is None:
+            return self.timing
+        return Linked(self.timing, f"i{n}", self.topology, self.block_bytes)
+
+    @property
+    def bandwidth(self) -> Bandwidth | None:
+        """What routing is told of the links."""
+        return None if self.topology is None else self.topology.bytes_per_s
 
     def policies(self, recordings: list[Recording]) -> Policies:
         """Makers of instance policies; every batching policy is recorded when asked for."""
@@ -144,9 +159,12 @@ def run_sim(workload: SmallWorkload, setup: Setup | None = None, *, until_s: flo
         setup.policies(recordings),
         setup.options,
         log,
-        pools=[SimulatedPool(1, role) for role in setup.all_roles],
+        pools=[
+            SimulatedPool(1, role, setup.timing_of(n)) for n, role in enumerate(setup.all_roles)
+        ],
         report_interval_ns=setup.report_interval_ns,
         seed=setup.seed,
+        bandwidth=setup.bandwidth,
     )
     _watch(recordings, simulation.instances)
     tracked = _Tracked(workload)
@@ -221,9 +239,10 @@ class LiveFleet:
         self.ended: Callable[[Request, str], None] = lambda request, outcome: None
         self.instances: list[Instance] = []
         self.executors: list[Executor] = []
-        make, policies = executor or partial(_timed, setup.timing), setup.policies(recordings)
+        policies = setup.policies(recordings)
         ports: dict[str, LocalPort] = {}
         for n in range(setup.instances):
+            make = executor or partial(_timed, setup.timing_of(n))
             options, made = setup.options, make(clock, self.lengths)
             port = LocalPort(clock, log, setup.report_interval_ns)
             mine = (policies.batching(), policies.ordering(), policies.memory())
@@ -244,6 +263,7 @@ class LiveFleet:
             seed=setup.seed,
             control=policies.control,
             roles={f"i{n}": role for n, role in enumerate(setup.all_roles) if role != MIXED},
+            bandwidth=setup.bandwidth,
         )
         for port in ports.values():
             port.ended = self.fleet.ended

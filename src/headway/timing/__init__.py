@@ -17,6 +17,7 @@ from headway.timing.profile_changed import Rescaled, Scattered
 from headway.timing.profile_model import KindFit, Pieces, Profile
 from headway.timing.recording import Recorded, Recorder
 from headway.timing.roofline import Roofline
+from headway.timing.topology import Linked, Topology
 from headway.timing.work_totals import (
     Totals,
     chunk_totals,
@@ -38,6 +39,7 @@ __all__ = [
     "KindFit",
     "Latent",
     "Link",
+    "Linked",
     "ModelSheet",
     "Pieces",
     "Profile",
@@ -46,6 +48,7 @@ __all__ = [
     "Rescaled",
     "Roofline",
     "Scattered",
+    "Topology",
     "Totals",
     "blocks_beside",
     "check_tensor_parallel",

@@ -22,9 +22,14 @@ class Link:
     efficiency: float = 0.8
 
     @property
+    def useful_bytes_per_s(self) -> float:
+        """What large transfers get."""
+        return self.bytes_per_s * self.efficiency
+
+    @property
     def ns_per_byte(self) -> float:
         """Time each byte holds the link."""
-        return NS_PER_S / (self.bytes_per_s * self.efficiency)
+        return NS_PER_S / self.useful_bytes_per_s
 
     def transfer_ns(self, payload_bytes: float) -> int:
         """Time of one message; 0 bytes cost nothing."""

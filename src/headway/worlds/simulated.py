@@ -27,6 +27,7 @@ from headway.core.protocols import (
 from headway.core.request import NS_PER_MS, Request
 from headway.policies.speculation.none import NoSpeculation
 from headway.runtime.fleet import Fleet
+from headway.runtime.fleet_view import Bandwidth
 from headway.runtime.instance import Instance, InstanceOptions
 from headway.runtime.local_port import LocalPort
 from headway.runtime.traits import speculation_of
@@ -71,7 +72,9 @@ class Policies:
 class Simulation:
     """A fleet of equal instances, or of pools of them, in virtual time.
 
-    `sink` hears everything, rejections included. `pools` say how many instances there are, in place of `instances`.
+    `sink` hears everything, rejections included. `pools` say how many instances there are, in place of `instances`;
+    they are named i0, i1, ... in that order. `bandwidth` is what policies are told of the links between them: what
+    transfers take is the timing model's to say, see `timing.Linked`.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Simulation:
         seed: int = 0,
         pools: Seq[SimulatedPool] = (),
         acceptance: Acceptance | None = None,
+        bandwidth: Bandwidth | None = None,
     ) -> None:
         self.clock = VirtualClock()
         self.sink = sink
@@ -115,6 +119,7 @@ class Simulation:
             seed=seed,
             control=policies.control,
             roles={f"i{n}": pool.role for n, pool in enumerate(each) if pool.role != MIXED},
+            bandwidth=bandwidth,
         )
         for port in ports.values():
             port.ended = self.fleet.ended
