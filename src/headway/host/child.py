@@ -6,8 +6,10 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from headway.clocks.wall import WallClock
 from headway.core.plan import Step, StepResult
@@ -84,10 +86,13 @@ async def run_child(fd: int, open_world: OpenWorld) -> None:
     # A thread of its own that ends with the loading, and its helpers with it: OpenMP threads that sleep still
     # count, and with more of them than cores those that compute no longer wait for each other awake.
     loader = ThreadPoolExecutor(1, "headway loading")
-    loading = loop.run_in_executor(loader, open_world, start.spec, on_layer)
+    loading: asyncio.Future[Callable[[WallClock], World]] = loop.run_in_executor(
+        loader, open_world, start.spec, on_layer
+    )
     loader.shutdown(wait=False)
     first = asyncio.ensure_future(frames.read(reader))  # nothing is due: it tells the parent's end
-    await asyncio.wait({loading, first}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {loading, first}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not loading.done():
         os._exit(1)  # threads that load cannot be stopped otherwise
     try:
