@@ -36,6 +36,7 @@ from headway.core.protocols import (
     Outcomes,
     TimingModel,
 )
+from headway.core.sequence import Sequence
 from headway.sim.flight import FULL_RATE, Flight
 
 Rates = Callable[[Seq[Step], Seq[int]], Seq[int]]
@@ -88,8 +89,10 @@ class Timed:
         self._link_free_ns = start + self.when.transfer_ns(transfer)
         self.clock.call_at(self._link_free_ns, on_done, TRANSFER, transfer.id)
 
-    def adopt_copy(self, from_id: int, to_id: int) -> None:
-        """Nothing is kept here."""
+    def adopt_copy(self, from_id: int, to: Sequence, tokens: int) -> bool:
+        """Nothing is kept here: it is taken to be true."""
+        del from_id, to, tokens
+        return True
 
     def drop_copy(self, request_id: int) -> None:
         """Nothing is kept here."""
