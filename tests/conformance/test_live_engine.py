@@ -10,6 +10,7 @@ import pytest
 
 from headway.core import Request
 from headway.core.plan import KEEP, SWAP_IN, SWAP_OUT, Transfer
+from headway.core.sequence import Sequence
 from headway.policies.memory.fastswitch import FastSwitch
 from headway.policies.memory.swap_blocks import SwapBlocks
 from headway.policies.ordering.rotating_priority import RotatingPriority
@@ -267,9 +268,9 @@ def test_copies_on_the_host_change_no_token(
         moved.append(what)
         transfer(self, what, on_done)  # type: ignore[arg-type]
 
-    def noted_too(self: TorchExecutor, from_id: int, to_id: int) -> None:
-        adopted.append(to_id)
-        adopt(self, from_id, to_id)
+    def noted_too(self: TorchExecutor, from_id: int, to: Sequence, tokens: int) -> bool:
+        adopted.append(to.id)
+        return adopt(self, from_id, to, tokens)
 
     monkeypatch.setattr(TorchExecutor, "transfer", noted)
     monkeypatch.setattr(TorchExecutor, "adopt_copy", noted_too)

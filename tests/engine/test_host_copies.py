@@ -115,7 +115,7 @@ def test_the_next_turn_goes_on_with_it(
     before = ended_turn(driver)
     prompt = (*PROMPT, *(before.output_ids or ()), 7, 8, 9)
     turn = driver.add(prompt, 9)
-    driver.executor.adopt_copy(before.id, turn.id)
+    assert driver.executor.adopt_copy(before.id, turn, blocks * BLOCK)
     turn.computed_tokens = blocks * BLOCK
     back(driver, turn)
     assert not driver.step(Work(turn, turn.remaining_tokens)).done[0].error
@@ -126,16 +126,33 @@ def test_the_next_turn_goes_on_with_it(
     assert not len(driver.executor._host), "it was its own, and went with it"
 
 
-def test_a_copy_of_other_tokens_is_refused(driver: Driver) -> None:
+def test_a_copy_of_other_tokens_is_refused(
+    driver: Driver, answer: Callable[..., list[int]]
+) -> None:
     before = ended_turn(driver)
-    turn = driver.add((*PROMPT, *(before.output_ids or ())[:3], 7, 8, 9, 10), 9)
-    driver.executor.adopt_copy(before.id, turn.id)
+    copied = driver.executor._host._copies[before.id].bytes
+    prompt = (*PROMPT, *(before.output_ids or ())[:3], 7, 8, 9, 10)
+    turn = driver.add(prompt, 9)
+    assert driver.executor.adopt_copy(before.id, turn, 6 * BLOCK)
     turn.computed_tokens = 6 * BLOCK  # 21 tokens are the same, and 3 more: so far it is true
     back(driver, turn)
-    assert not driver.step(Work(turn, turn.remaining_tokens)).done[0].error
+    assert driver.executor._host._copies[turn.id].bytes * 11 == copied * 6, "the rest is forgotten"
+    driver.finish(turn)
+    assert turn.output_ids == answer(prompt, 9)
+    before = ended_turn(driver)
+    turn = driver.add(prompt, 9)
+    assert not driver.executor.adopt_copy(before.id, turn, 7 * BLOCK)
+    assert not len(driver.executor._host)
+    driver.prefill(turn)  # nothing stands in the way of computing it
+    driver.finish(turn)
+    assert turn.output_ids == answer(prompt, 9)
+
+
+def test_what_comes_back_as_something_else_is_refused(driver: Driver) -> None:
+    """Whatever the books say: the last look is taken when the blocks are written."""
     before = ended_turn(driver)
     turn = driver.add((*PROMPT, *(before.output_ids or ())[:3], 7, 8, 9, 10), 9)
-    driver.executor.adopt_copy(before.id, turn.id)
+    assert driver.executor.adopt_copy(before.id, turn, 6 * BLOCK)
     turn.computed_tokens = 7 * BLOCK - 3
     back(driver, turn)
     result = driver.step(Work(turn, turn.remaining_tokens))
@@ -145,10 +162,11 @@ def test_a_copy_of_other_tokens_is_refused(driver: Driver) -> None:
 
 def test_a_turn_that_ends_before_it_began_takes_its_copy_along(driver: Driver) -> None:
     before = ended_turn(driver)
-    driver.executor.adopt_copy(before.id, 1)
+    turn = driver.add((*PROMPT, 1, 2), 3)
+    assert driver.executor.adopt_copy(before.id, turn, BLOCK)
     driver.executor.release(before.id)
     assert len(driver.executor._host) == 1
-    driver.executor.release(1)
+    driver.executor.release(turn.id)
     assert not len(driver.executor._host)
 
 
@@ -164,7 +182,7 @@ def test_what_is_gone_is_gone(driver: Driver, way: str) -> None:
         driver.executor.release(before.id)
     assert not len(driver.executor._host)
     turn = driver.add((*PROMPT, 1, 2), 3)
-    driver.executor.adopt_copy(before.id, turn.id)
+    assert not driver.executor.adopt_copy(before.id, turn, BLOCK)
     turn.computed_tokens = BLOCK
     back(driver, turn)
     assert "no copy" in driver.step(Work(turn, turn.remaining_tokens)).done[0].error
@@ -188,10 +206,8 @@ def test_of_a_request_that_broke_nothing_is_kept(driver: Driver) -> None:
     move(driver, KEEP, sequence)
     driver.executor.release(sequence.id)
     turn = driver.add((*PROMPT, 1, 2), 3)
-    driver.executor.adopt_copy(sequence.id, turn.id)
-    turn.computed_tokens = BLOCK
-    back(driver, turn)
-    assert "somebody's numbers" in driver.step(Work(turn, turn.remaining_tokens)).done[0].error
+    assert not driver.executor.adopt_copy(sequence.id, turn, BLOCK)
+    assert not len(driver.executor._host)
 
 
 def test_a_release_on_the_way_out_leaves_nothing_but_what_is_kept(driver: Driver) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from headway.api.policy_choices import choose, label_of, options_by_kind
-from headway.api.replay import DEFAULTS
+from headway.api.replay import DEFAULTS, named_answers
 from headway.clocks import VirtualClock
 from headway.core import Request, Sequence, Step, StepResult, Transfer, WorkDone
 from headway.core.fleet import ABORTED, FINISHED_OK
@@ -116,8 +116,10 @@ class _Scripted:
         del transfer
         self._clock.post(on_done)
 
-    def adopt_copy(self, from_id: int, to_id: int) -> None:
-        """Nothing is kept."""
+    def adopt_copy(self, from_id: int, to: Sequence, tokens: int) -> bool:
+        """Nothing is kept here: it is taken to be true."""
+        del from_id, to, tokens
+        return True
 
     def drop_copy(self, request_id: int) -> None:
         """Nothing is kept."""
@@ -152,7 +154,12 @@ class _Replay:
         options = options_by_kind(opened.options, labels, strict=False)
         batching, ordering, memory = (choose(k, named[k], options[k]).make() for k in kinds)
         limits = InstanceOptions(
-            opened.blocks, opened.block_tokens, prefix_cache=prefix_cache, leap=False, seed=seed
+            opened.blocks,
+            opened.block_tokens,
+            prefix_cache=prefix_cache,
+            leap=False,
+            seed=seed,
+            names=named_answers(log),
         )
         self._instance = Instance(
             self._clock, self._executor, (batching, ordering, memory), limits, _Deaf(), timing

@@ -42,6 +42,17 @@ class Case:
 
 
 @dataclass(frozen=True)
+class NamedAnswers:
+    """A `NameAnswer` out of a run log: a turn that continues an answer finds its blocks again."""
+
+    answers: Mapping[int, tuple[int, ...]]
+
+    def __call__(self, sequence: Sequence) -> tuple[int, ...]:
+        """None of an answer that was cut short, and of a log without names."""
+        return self.answers.get(sequence.id, ())
+
+
+@dataclass(frozen=True)
 class Setting:
     """Under what a workload is replayed."""
 
@@ -52,6 +63,7 @@ class Setting:
     instances: int = 1
     leap: bool = True
     seed: int = 0
+    names: NamedAnswers | None = None
 
 
 DEFAULTS = {
@@ -74,6 +86,12 @@ class MeasuredRun:
     setting: Setting
     notes: tuple[str, ...]
     timed_tokens: bool = True  # each of them: else ITL was not measured
+
+
+def named_answers(log: RunLog) -> NamedAnswers | None:
+    """None of a log without names."""
+    answers = {end.id: end.answer for end in log.ended if end.answer}
+    return NamedAnswers(answers) if answers else None
 
 
 def measured_log(log: RunLog, slos: SloBook | None = None) -> MeasuredRun:
@@ -118,8 +136,6 @@ def measured_log(log: RunLog, slos: SloBook | None = None) -> MeasuredRun:
             times.pop(line.id, None)  # shed or failed: never a whole answer
     if not cases:
         raise WorkloadError("no request of the run log has ended: nothing to replay")
-    opened = log.opened
-    setting = Setting(opened.blocks, opened.policies, opened.options, opened.block_tokens)
     notes = []
     gave_up_count = sum(not case.judged for case in cases)
     if gave_up_count:
@@ -134,7 +150,13 @@ def measured_log(log: RunLog, slos: SloBook | None = None) -> MeasuredRun:
     if open_ones:
         notes.append(f"{open_ones} requests had not ended when the log stopped: left out")
     told = {request_id: mine for request_id, mine in times.items() if mine}
-    return MeasuredRun(cases, told, setting, tuple(notes))
+    return MeasuredRun(cases, told, _setting_of(log), tuple(notes))
+
+
+def _setting_of(log: RunLog) -> Setting:
+    opened, names = log.opened, named_answers(log)
+    size = opened.block_tokens
+    return Setting(opened.blocks, opened.policies, opened.options, size, names=names)
 
 
 def measured_results(
@@ -229,7 +251,9 @@ def simulation_of(setting: Setting, timing: TimingModel, sink: _Tokens) -> Simul
             makes["speculation"],
             makes["control"](),
         ),
-        InstanceOptions(setting.blocks, setting.block_tokens, leap=setting.leap),
+        InstanceOptions(
+            setting.blocks, setting.block_tokens, leap=setting.leap, names=setting.names
+        ),
         sink,
         instances=setting.instances,
         seed=setting.seed,

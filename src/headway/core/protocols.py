@@ -93,8 +93,11 @@ class HostCopies(Protocol):
     A copy outlives `swap_in`; one that a `keep` has completed outlives `release`, until one of these is called.
     """
 
-    def adopt_copy(self, from_id: int, to_id: int) -> None:
-        """The next turn goes on with the copy of an ended one: it is its own from now on."""
+    def adopt_copy(self, from_id: int, to: Sequence, tokens: int) -> bool:
+        """Give the copy of an ended turn to the next, which begins with `tokens` of it: its own from now on.
+
+        False: it is not of these tokens, or came to nothing. Then it is forgotten.
+        """
 
     def drop_copy(self, request_id: int) -> None:
         """Forget it; unknown ids are ignored."""
@@ -169,9 +172,9 @@ class Memory(Protocol):
     May also define: `group_blocks: int`, how blocks lie and move: 0 (default) anywhere, gathered on the way; 1
     anywhere, moved one by one; more in extents, taken in groups of so many and moved extent by extent.
     `waits(view) -> bool`: must the lanes wait for what this plan swaps? `keeps_turns = True`: when a request with a
-    next turn ends, its KV goes to the host. `incremental = True`: copies stay true on the way back, and only later
-    blocks are moved out again. `kept_blocks: int`: most blocks of such copies, beside what is swapped out. The last
-    three need `copies`.
+    next turn (in a server: of a session) finishes, its KV goes to the host. `incremental = True`: copies stay true on
+    the way back, and only later blocks are moved out again. `kept_blocks: int`: most blocks of such copies, beside what
+    is swapped out. The last three need `copies`.
     """
 
     def victims(

@@ -86,7 +86,8 @@ class Request:
 
     `prefix` covers the prompt's leading tokens in order, at the granularity of whoever made it; each hash
     names the tokens of its extent *and* all before. `next_extent` is the hash under which prompt and
-    output together continue (the next turn of a session asks for it).
+    output together continue (the next turn of a session asks for it); a server cannot know it, and names blocks
+    instead. `session` is a number for the conversation or user, made by whoever made the request.
     """
 
     id: int

@@ -30,6 +30,7 @@ from headway.core.plan import (
     Transfer,
 )
 from headway.core.protocols import COPIES, DRAFTS, LANES, LAYERS, SHARES, TRANSFERS, Clock
+from headway.core.sequence import Sequence
 from headway.engine.books import Books, Entry, Job
 from headway.engine.compute import Compute, Computed
 from headway.engine.decoder import Decoder
@@ -142,9 +143,10 @@ class TorchExecutor:
             entry.partial = None  # what moves restarts its chunk
         self._worker(TRANSFER_THREAD, 1).submit(copy)
 
-    def adopt_copy(self, from_id: int, to_id: int) -> None:
-        """The next turn goes on with the copy of an ended one."""
-        self._host.adopt(from_id, to_id)
+    def adopt_copy(self, from_id: int, to: Sequence, tokens: int) -> bool:
+        """Let the next turn go on with the copy of an ended one, where that is of the tokens it begins with."""
+        ids = self._books.entry(to).tokens[:tokens]
+        return len(ids) == tokens and self._host.adopt(from_id, to.id, ids)
 
     def drop_copy(self, request_id: int) -> None:
         """Forget its copy on the host; transfers under way keep theirs until they land."""

@@ -48,16 +48,18 @@ class HostCopy:
         self._fault = self._fault or f"its way to the host failed: {reason}"
         self._pieces, self._tokens = [], []
 
+    def holds(self, tokens: Sequence[int]) -> bool:
+        """Is it a true copy of `tokens`, whatever comes behind them? Not to be asked while it is being written."""
+        return not self._fault and bool(self._pieces) and self._tokens[: len(tokens)] == tokens
+
     def bring_back(self, pool: KvPool, blocks: Sequence[int], tokens: Sequence[int]) -> None:
-        """Write the KV of `tokens` into `blocks`.
+        """Write the KV of `tokens` into `blocks`, and forget what lies behind them.
 
         Raises:
             LookupError: it does not have that of all of them.
         """
-        if self._fault:
-            raise LookupError(self._fault)
-        if not self._pieces or self._tokens[: len(tokens)] != tokens:
-            raise LookupError("there is no copy of its KV in this process")
+        if not self.holds(tokens):
+            raise LookupError(self._fault or "there is no copy of its KV in this process")
         at = 0
         for piece in self._pieces:
             if at >= len(blocks):
@@ -65,6 +67,8 @@ class HostCopy:
             part = piece.first(len(blocks) - at)
             pool.copy_in(part, blocks[at:])
             at += part.blocks
+        self._cut(len(blocks))
+        self._tokens = list(tokens)
 
     def _add(
         self, pool: KvPool, first: int, blocks: Sequence[int], tokens: Sequence[int], extents: int
@@ -83,8 +87,11 @@ class HostCopy:
         for piece in self._pieces:
             if not blocks:
                 break
-            kept.append(piece.first(blocks))
-            blocks -= kept[-1].blocks
+            part = piece.first(blocks)
+            if piece.blocks - part.blocks > 1:  # a view of it would hold the memory of it all
+                part = KvCopy(part.keys.clone(), part.values.clone(), part.tokens)
+            kept.append(part)
+            blocks -= part.blocks
         self._pieces = kept
         return not blocks
 
@@ -106,12 +113,17 @@ class HostTable:
         copy.kept = kind == KEEP
         return copy
 
-    def adopt(self, from_id: int, to_id: int) -> None:
-        """Hand a copy over to another request, whose own it is from now on; unknown ids are ignored."""
+    def adopt(self, from_id: int, to_id: int, tokens: Sequence[int]) -> bool:
+        """Hand a copy over to another request, which begins with `tokens`: its own from now on.
+
+        False: there is none, or none of these tokens; it is forgotten.
+        """
         copy = self._copies.pop(from_id, None)
-        if copy is not None:
-            copy.kept = False
-            self._copies[to_id] = copy
+        if copy is None or not copy.holds(tokens):
+            return False
+        copy.kept = False
+        self._copies[to_id] = copy
+        return True
 
     def drop(self, request_id: int) -> None:
         """Forget a copy; unknown ids are ignored."""

@@ -24,6 +24,8 @@ from headway.host.world import OpenWorld, World
 from headway.records.run_log import Opened
 from headway.runtime.instance import Instance, InstanceOptions
 from headway.runtime.loader import load_policy
+from headway.runtime.prefix_hash import PrefixHasher
+from headway.runtime.prefix_index import NameAnswer
 from headway.runtime.traits import speculation_of
 
 SILENCE_S = 1.0  # an unchanged report is said again after this
@@ -133,20 +135,23 @@ class Host:
         )
         said = spec.options_of(spec.speculation, "speculation")
         drafts = speculation_of(load_policy("speculation", spec.speculation, said))
+        names = _names(spec)
         options = InstanceOptions(
             spec.blocks,
             spec.block_tokens,
             prefix_cache=spec.prefix_cache,
             salted=spec.salted,
             leap=False,  # whoever reads the tokens wants them one by one
+            host_blocks=spec.host_blocks,
             name=spec.name,
             seed=spec.seed,
+            names=names,
         )
         executor: Executor = world.executor
         heard: Sink = sink
         self.log: HostLog | None = None
         if spec.run_log:
-            self.log = HostLog(Path(spec.run_log), opened(spec, world), clock)
+            self.log = HostLog(Path(spec.run_log), opened(spec, world), clock, names)
             executor, heard = LoggedExecutor(executor, self.log), LoggedSink(sink, self.log)
         self.instance = Instance(clock, executor, policies, options, heard, world.timing, drafts)
 
@@ -223,6 +228,12 @@ class Host:
         """Close the log."""
         if self.log:
             self.log.close()
+
+
+def _names(spec: HostSpec) -> NameAnswer | None:
+    if not spec.prefix_key:
+        return None
+    return PrefixHasher(spec.prefix_key, spec.block_tokens, salted=spec.salted).answer
 
 
 def opened(spec: HostSpec, world: World) -> Opened:

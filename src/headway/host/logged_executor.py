@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from headway.core.fleet import FINISHED_OK
 from headway.core.plan import Step, StepResult, Transfer, Work
 from headway.core.protocols import Clock, Executor, HostCopies, Sink, StepHandle
 from headway.core.request import Request
 from headway.core.sequence import Sequence
 from headway.errors import OptionError
 from headway.records.run_log import Ended, Opened, RunLogWriter, Stepped, Submitted, WorkLine
+from headway.runtime.prefix_index import NameAnswer
 
 FLUSH_S = 1.0
 
@@ -21,8 +23,10 @@ FLUSH_S = 1.0
 class HostLog:
     """A run log that is written as things happen and flushed once a second, and when closed."""
 
-    def __init__(self, path: Path, opened: Opened, clock: Clock) -> None:
-        self.clock = clock
+    def __init__(
+        self, path: Path, opened: Opened, clock: Clock, names: NameAnswer | None = None
+    ) -> None:
+        self.clock, self._names = clock, names
         try:
             self._file: BinaryIO = path.open("wb", buffering=1 << 20)
         except OSError as error:
@@ -63,10 +67,13 @@ class HostLog:
 
     def ended(self, request: Request, sequence: Sequence | None, outcome: str, now_ns: int) -> None:
         """A request ended."""
-        books = (0, 0, 0)
-        if sequence is not None:
-            books = (sequence.output_tokens, sequence.cached_tokens, sequence.preemptions)
-        self.write(Ended(request.id, now_ns, outcome, *books))
+        if sequence is None:
+            self.write(Ended(request.id, now_ns, outcome, 0))
+            return
+        books = (sequence.output_tokens, sequence.cached_tokens, sequence.preemptions)
+        named = self._names is not None and outcome == FINISHED_OK
+        answer = cast("NameAnswer", self._names)(sequence) if named else ()
+        self.write(Ended(request.id, now_ns, outcome, *books, tuple(answer)))
 
     def flush_now_and_then(self) -> None:
         """Once a second; a write to the page cache, not to the disk."""
@@ -121,9 +128,9 @@ class LoggedExecutor:
         """Pass on."""
         self._executor.transfer(transfer, on_done)
 
-    def adopt_copy(self, from_id: int, to_id: int) -> None:
+    def adopt_copy(self, from_id: int, to: Sequence, tokens: int) -> bool:
         """Pass on."""
-        cast("HostCopies", self._executor).adopt_copy(from_id, to_id)
+        return cast("HostCopies", self._executor).adopt_copy(from_id, to, tokens)
 
     def drop_copy(self, request_id: int) -> None:
         """Pass on."""

@@ -47,6 +47,10 @@ class HostSpec(msgspec.Struct, frozen=True):
     dtype: str = "float32"  # or bfloat16, or auto: whichever the processor multiplies faster
     prefix_cache: bool = True
     salted: bool = True  # no prefix is shared between tenants
+    prefix_key: bytes = (
+        b""  # what prompts are named with, so that answers can be; none: they are not
+    )
+    host_blocks: int | None = None  # KV that may lie beside the instance's own; None: no limit
     run_log: str = ""  # a file that every submit, step and end is written to; none: no log
     environment: dict[str, str] = {}  # beside what the parent's own has
 

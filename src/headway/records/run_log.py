@@ -79,6 +79,9 @@ class Ended(msgspec.Struct, tag="ended", frozen=True):
     output_tokens: int
     cached_tokens: int = 0
     preemptions: int = 0
+    answer: tuple[
+        int, ...
+    ] = ()  # hashes of the blocks that continue the prompt's, for the prefix cache
 
 
 Line = Opened | Submitted | Stepped | Ended

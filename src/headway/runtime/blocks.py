@@ -95,12 +95,12 @@ class BlockPool:
     def publish(self, sequence: Sequence, *, ended: bool = False) -> None:
         """Put the extents whose KV is complete into the prefix index; equal ones become shared.
 
-        Not while a step is in flight: it may hold the old block table.
+        Not while a step is in flight, which may hold the old block table. When the sequence has `ended` it is the
+        last time to do so: then what is new is put there, and the table stays.
         """
-        request = sequence.request
-        if not request.prefix and request.next_extent is None:
+        if not (sequence.request.prefix or ended):
             return
-        if self.index and not sequence.leases and sequence.blocks:
+        if self.index and sequence.blocks and (ended or not sequence.leases):
             self._take_back(self.index.publish(sequence, self.block_tokens, ended=ended))
 
     def give_back(self, sequence: Sequence) -> None:

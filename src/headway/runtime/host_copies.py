@@ -5,6 +5,10 @@ true, and the next way out moves the blocks after them. When a turn ends and the
 lacks of it is copied there; the next turn starts from the host unless the device's prefix cache holds more. Where there
 is no room, the oldest turns are forgotten first, then the copies of those who come last in the ordering's order.
 
+A workload knows whether a turn follows, and under which extent it asks for all of this one. A server knows neither:
+there the last request of each session is kept on the chance of another, which takes over as many blocks as it begins
+with.
+
 Source: Shen et al., "FastSwitch", 2024, KV reuse across turns: copies of low priority are overwritten first. Differs:
 an ended turn has no priority any more; the oldest goes.
 """
@@ -12,15 +16,16 @@ an ended turn has no priority any more; the oldest goes.
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from headway.core.plan import KEEP
 from headway.core.protocols import HostCopies
-from headway.core.request import Request
+from headway.core.request import PrefixExtent, Request
 from headway.core.sequence import RUNNING, Sequence
 
 if TYPE_CHECKING:
     from headway.runtime.instance import Instance, InstanceOptions
+    from headway.runtime.prefix_index import NameAnswer
     from headway.runtime.traits import CopyTraits
 
 _AMPLE = (
@@ -29,9 +34,13 @@ _AMPLE = (
 _LOOKS = 8  # waiting sequences that are compared with the host before a plan
 
 
+_Key = tuple[Literal["extent", "session"], str, int]  # and its tenant
+
+
 class _Turn(NamedTuple):
     request_id: int
     blocks: int
+    chain: tuple[int, ...]  # each block's hash, where prompts are named by blocks
 
 
 class Copies:
@@ -39,10 +48,10 @@ class Copies:
 
     def __init__(self, instance: Instance, traits: CopyTraits, options: InstanceOptions) -> None:
         self._instance, self._traits, self._salted = instance, traits, options.salted
-        self._host_blocks = options.host_blocks
+        self._names, self._host_blocks = options.names, options.host_blocks
         self.held = 0
         self._true: dict[Sequence, int] = {}  # blocks from the first on, of who is on the device
-        self._turns: dict[tuple[str, int], _Turn] = {}  # by the extent that names a whole turn
+        self._turns: dict[_Key, _Turn] = {}  # oldest first
 
     # -- of sequences that are here ----------------------------------------------------------------------------------
 
@@ -69,14 +78,17 @@ class Copies:
 
     # -- of turns ----------------------------------------------------------------------------------------------------
 
-    def end_turn(self, sequence: Sequence) -> None:
-        """Copy what the host lacks of a sequence that ends; called before its blocks are given back."""
+    def end_turn(self, sequence: Sequence, *, whole: bool) -> None:
+        """Copy what the host lacks of a `whole` turn that ends; called before its blocks are given back.
+
+        A step in flight writes only behind the blocks that are full.
+        """
         instance = self._instance
         before = self.take(sequence)
         blocks = sequence.computed_tokens // instance.pool.block_tokens
-        wanted = self._traits.turns and sequence.request.next_extent is not None and blocks
-        usable = sequence.state == RUNNING and not sequence.leases and not instance.stopped
-        if wanted and usable and blocks <= self._most() and self._device_is_full():
+        wanted = whole and self._traits.turns and self._key(sequence.request) is not None and blocks
+        usable = sequence.state == RUNNING and blocks <= self._most()
+        if wanted and usable and self._device_is_full():
             instance.moves.start(KEEP, sequence, first=before, blocks=blocks - before)
             instance.moves.hold()
         elif before:
@@ -84,11 +96,15 @@ class Copies:
 
     def kept(self, sequence: Sequence, blocks: int) -> None:
         """All of a turn is on the host."""
-        name = self._name(sequence.request, cast("int", sequence.request.next_extent))
-        old = self._turns.pop(name, None)
+        request, chain = sequence.request, list[int]()
+        key = cast("_Key", self._key(request))
+        if key[0] == "session":
+            named = [found for found, _ in request.prefix]
+            chain = [*named, *cast("NameAnswer", self._names)(sequence)][:blocks]
+        old = self._turns.pop(key, None)
         if old is not None:
             self._forget_turn(old)
-        self._turns[name] = _Turn(sequence.id, blocks)
+        self._turns[key] = _Turn(sequence.id, blocks, tuple(chain))
         self.held += blocks
         self.fit()
 
@@ -101,17 +117,18 @@ class Copies:
             request = sequence.request
             if sequence.swapped or sequence.computed_tokens or not request.prefix:
                 continue
-            name = self._longest(request)
-            if name is None:
+            key, blocks = self._longest(request)
+            blocks = min(blocks, (request.prompt_tokens - 1) // pool.block_tokens)
+            if key is None or not blocks:
                 continue
             nodes = pool.index.match(request, pool.block_tokens) if pool.index else ()
-            turn = self._turns[name]
-            blocks = min(turn.blocks, (request.prompt_tokens - 1) // pool.block_tokens)
-            if not blocks or (nodes and nodes[-1].end_blocks >= blocks):
+            if nodes and nodes[-1].end_blocks >= blocks:
                 continue
-            del self._turns[name]
+            turn = self._turns.pop(key)
             self.held -= turn.blocks
-            cast("HostCopies", self._instance.executor).adopt_copy(turn.request_id, sequence.id)
+            executor = cast("HostCopies", self._instance.executor)
+            if not executor.adopt_copy(turn.request_id, sequence, blocks * pool.block_tokens):
+                continue  # it is no good, and gone: this turn is computed
             sequence.swapped = True
             sequence.computed_tokens = sequence.cached_tokens = blocks * pool.block_tokens
             moves.host_held += blocks
@@ -136,16 +153,27 @@ class Copies:
             return self._traits.blocks
         return min(self._traits.blocks, self._host_blocks - self._instance.moves.host_held)
 
-    def _longest(self, request: Request) -> tuple[str, int] | None:
-        """The deepest of its extents that names a kept turn."""
-        for extent, _ in reversed(request.prefix):
-            name = self._name(request, extent)
-            if name in self._turns:
-                return name
+    def _key(self, request: Request) -> _Key | None:
+        """Under what the turn after it will look for it; None: no turn will."""
+        tenant = request.tenant if self._salted else ""
+        if request.next_extent is not None:
+            return "extent", tenant, request.next_extent
+        if self._names is not None and request.session is not None:
+            return "session", tenant, request.session
         return None
 
-    def _name(self, request: Request, extent: int) -> tuple[str, int]:
-        return (request.tenant if self._salted else "", extent)
+    def _longest(self, request: Request) -> tuple[_Key | None, int]:
+        """The kept turn that it continues, and how many blocks of it: its session's, or by the deepest extent."""
+        tenant = request.tenant if self._salted else ""
+        if self._names is not None:
+            key: _Key = ("session", tenant, -1 if request.session is None else request.session)
+            turn = self._turns.get(key)
+            return (None, 0) if turn is None else (key, _common(turn.chain, request.prefix))
+        for extent, _ in reversed(request.prefix):
+            key = ("extent", tenant, extent)
+            if key in self._turns:
+                return key, self._turns[key].blocks
+        return None, 0
 
     def _forget_turn(self, turn: _Turn) -> None:
         self.held -= turn.blocks
@@ -153,3 +181,15 @@ class Copies:
 
     def _drop(self, request_id: int) -> None:
         cast("HostCopies", self._instance.executor).drop_copy(request_id)
+
+
+def _common(chain: Seq[int], prefix: Seq[PrefixExtent]) -> int:
+    """Blocks that both begin with. A hash names all before it, so the last equal one is found by halves."""
+    low, high = 0, min(len(chain), len(prefix))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if chain[middle - 1] == prefix[middle - 1][0]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 
 from headway.core.deployment import Variant
-from headway.core.fleet import ABORTED, FAILED_STEP, MIXED, PREFILL, RETURNED, Report
+from headway.core.fleet import ABORTED, FAILED_STEP, FINISHED_OK, MIXED, PREFILL, RETURNED, Report
 from headway.core.plan import FAILED, STEP, Step, StepResult, Transfer
 from headway.core.protocols import (
     ARRIVAL,
@@ -27,7 +27,7 @@ from headway.core.protocols import (
     TimingModel,
 )
 from headway.core.request import Request
-from headway.core.sequence import FINISHED, RESTING, Sequence
+from headway.core.sequence import ENTERING, FINISHED, RESTING, Sequence
 from headway.errors import PlanError
 from headway.runtime.apply_result import apply_result, living
 from headway.runtime.ears import Ears
@@ -37,7 +37,7 @@ from headway.runtime.launch import Flight
 from headway.runtime.moves import Moves
 from headway.runtime.moving import Moving
 from headway.runtime.planning import Planning
-from headway.runtime.prefix_index import PrefixIndex
+from headway.runtime.prefix_index import NameAnswer, PrefixIndex
 from headway.runtime.queues import Queues
 from headway.runtime.reports import report_of
 from headway.runtime.traits import (
@@ -71,6 +71,7 @@ class InstanceOptions:
     pull_share: float = 0.05  # decode takes prompts over while less of its blocks is on the way in
     last_stage_blocks: int = 16  # a migrating sequence stops when so many are left to copy
     most_stages: int = 3  # of a migration, the last one included; else it comes to nothing
+    names: NameAnswer | None = None  # of the blocks of answers, where prompts are named by blocks
 
 
 class Instance:
@@ -98,7 +99,8 @@ class Instance:
         self.several = sum(self.lanes.values()) > 1  # may more than one step be in flight?
         self.overlapped = max(self.lanes.values()) > 1
         self.step_tokens = options.step_tokens or step_tokens_of(self.batching)
-        index = PrefixIndex(salted=options.salted) if options.prefix_cache else None
+        cached = options.prefix_cache
+        index = PrefixIndex(salted=options.salted, names=options.names) if cached else None
         group = group_blocks_of(self.memory)
         self.pool = pool_of(options.blocks, options.block_tokens, index, group)
         self.queues = Queues(self.ordering)
@@ -260,13 +262,19 @@ class Instance:
     # -- the books -----------------------------------------------------------------------------------------------
 
     def finish(self, sequence: Sequence, outcome: str) -> None:
-        """End a sequence in any state. Blocks in flight stay with their leases."""
+        """End a sequence in any state. Blocks in flight stay with their leases.
+
+        What others may go on with is left to them when all went well: of a request that failed KV may be missing, and
+        one that was given up is no whole turn.
+        """
         if sequence.state == FINISHED:
             return
-        self.pool.publish(sequence, ended=True)
+        whole = outcome == FINISHED_OK and sequence.state != ENTERING
+        if whole:
+            self.pool.publish(sequence, ended=True)
         self.queues.remove(sequence)
         self.resting -= sequence.state == RESTING
-        self.moves.forget(sequence)
+        self.moves.forget(sequence, whole=whole)
         sequence.state = FINISHED
         if sequence.leases:
             self.orphans.append(sequence)

@@ -134,11 +134,11 @@ class Moves:
         leaving = sum(len(other.blocks) for other in self._instance.view.draft.swapped_out)
         return self.host_held + leaving + len(sequence.blocks) <= self.host_blocks
 
-    def forget(self, sequence: Sequence) -> None:
-        """It has ended: a copy on the host is dropped, and so is its way out."""
+    def forget(self, sequence: Sequence, *, whole: bool) -> None:
+        """It has ended: a copy on the host is dropped unless a `whole` turn is kept, and so is its way out."""
         self._forget_host(sequence)
         if self.copies:
-            self.copies.end_turn(sequence)
+            self.copies.end_turn(sequence, whole=whole)
         if self.exports.parked or self.exports.open:
             self.exports.forget(sequence)
 

@@ -8,11 +8,14 @@ deepest extent first: so in eviction order no extent comes after the one it cont
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence as Seq, Set as AbstractSet
+from collections.abc import Callable, Sequence as Seq, Set as AbstractSet
 from typing import cast
 
 from headway.core.request import Request
 from headway.core.sequence import Sequence
+
+NameAnswer = Callable[[Sequence], Seq[int]]
+"""Hashes of the whole blocks that continue a sequence's prompt; none where nobody can know them."""
 
 
 class PrefixNode:
@@ -29,10 +32,13 @@ class PrefixNode:
 
 
 class PrefixIndex:
-    """Finds cached prefixes. `salted=False` shares them between tenants (a timing side channel)."""
+    """Finds cached prefixes. `salted=False` shares them between tenants (a timing side channel).
 
-    def __init__(self, *, salted: bool = True) -> None:
-        self._salted = salted
+    `names` gives the blocks of answers their hashes, where prompts are named block by block.
+    """
+
+    def __init__(self, *, salted: bool = True, names: NameAnswer | None = None) -> None:
+        self._salted, self._names = salted, names
         self._nodes: dict[str, dict[int, PrefixNode]] = {}
         self._unheld: OrderedDict[PrefixNode, None] = OrderedDict()
         self.evictable_blocks = 0
@@ -108,11 +114,12 @@ class PrefixIndex:
     def publish(self, sequence: Sequence, block_tokens: int, *, ended: bool) -> list[int]:
         """Index what `sequence` has computed of its prefix; returns blocks that became duplicates.
 
-        An extent that somebody else published meanwhile is shared from here on and our copy is freed.
-        `ended`: prompt and output together are indexed too, under the request's `next_extent`.
+        An extent that somebody else published meanwhile is shared from here on and our copy is freed; while the
+        sequence is leased its table must stay as it is, and such an extent is where it stops.
+        `ended`: prompt and output together are indexed too, under the request's `next_extent` or block by block.
         """
         duplicates: list[int] = []
-        extents = _new_extents(sequence, block_tokens, ended=ended)
+        extents = self._new_extents(sequence, block_tokens, ended=ended)
         if not extents:
             return duplicates
         tenant = sequence.request.tenant if self._salted else ""
@@ -128,6 +135,8 @@ class PrefixIndex:
                 self.held_blocks += reached - start
             elif node.end_blocks - len(node.blocks) != start or node.end_blocks > len(blocks):
                 break  # the same hash names other tokens
+            elif sequence.leases:
+                break
             else:
                 duplicates += blocks[start : node.end_blocks]
                 blocks[start : node.end_blocks] = self.hold([node])
@@ -136,19 +145,25 @@ class PrefixIndex:
         sequence.nodes = tuple(held)
         return duplicates
 
-
-def _new_extents(sequence: Sequence, block_tokens: int, *, ended: bool) -> list[tuple[int, int]]:
-    """Hash and end, in blocks, of the extents whose KV is complete beyond those that are held."""
-    request, computed = sequence.request, sequence.computed_tokens
-    prefix, depth = request.prefix, len(sequence.nodes)
-    new: list[tuple[int, int]] = []
-    if depth < len(prefix):
-        end = sum([tokens for _, tokens in prefix[:depth]])
-        for extent_hash, tokens in prefix[depth:]:
-            end += tokens
-            if end > computed:
-                return new
-            new.append((extent_hash, end // block_tokens))
-    if ended and request.next_extent is not None and depth <= len(prefix):
-        new.append((request.next_extent, computed // block_tokens))
-    return new
+    def _new_extents(
+        self, sequence: Sequence, block_tokens: int, *, ended: bool
+    ) -> list[tuple[int, int]]:
+        """Hash and end, in blocks, of the extents whose KV is complete beyond those that are held."""
+        request, computed = sequence.request, sequence.computed_tokens
+        prefix, depth = request.prefix, len(sequence.nodes)
+        new: list[tuple[int, int]] = []
+        if depth < len(prefix):
+            end = sum([tokens for _, tokens in prefix[:depth]])
+            for extent_hash, tokens in prefix[depth:]:
+                end += tokens
+                if end > computed:
+                    return new
+                new.append((extent_hash, end // block_tokens))
+        if ended and depth <= len(prefix):
+            if request.next_extent is not None:
+                new.append((request.next_extent, computed // block_tokens))
+            elif self._names is not None:
+                first, full = request.prompt_tokens // block_tokens + 1, computed // block_tokens
+                named = enumerate(self._names(sequence), first)
+                new += [(found, n) for n, found in named if n <= full]
+        return new

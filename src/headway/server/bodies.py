@@ -46,6 +46,7 @@ class GenerateBody(msgspec.Struct):
     frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     user: str | None = None
+    prompt_cache_key: str | None = None  # names the conversation that this is a turn of
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None

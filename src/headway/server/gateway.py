@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence as Seq
 from dataclasses import dataclass
 from random import Random
 
+import msgspec
+
 from headway.clocks.wall import WallClock
 from headway.core.fleet import ABORTED, FINISHED_OK, REJECTED
 from headway.core.plan import Step, StepResult
@@ -22,8 +24,8 @@ from headway.host import HostSpec, ProcessPort
 from headway.host.frames import Ready
 from headway.metrics.targets import Track, missed_targets
 from headway.runtime.fleet import Fleet
+from headway.runtime.prefix_hash import KEY_BYTES, PrefixHasher
 from headway.server.metrics import ServiceMetrics
-from headway.server.prefix_hash import KEY_BYTES, PrefixHasher
 from headway.server.stream import Load, Overloaded, Piece, Prompt, ServedModel, Stream
 
 LOADING, DRAINING = "the model is being loaded", "the server is about to end"
@@ -64,13 +66,11 @@ class FleetGateway:
         self.totals = Totals()
         self.metrics = ServiceMetrics(model, self.load)
         self.host_died: Callable[[HostSpec, str], None] = lambda spec, why: None
+        first, self._key = specs[0], secrets.token_bytes(KEY_BYTES)
+        self._hasher = PrefixHasher(self._key, first.block_tokens, salted=first.salted)
+        self._cached = first.prefix_cache
         self._ports = {spec.name: self._port(spec) for spec in specs}
         self._fleet = Fleet(clock, self._ports, policies, self._fleet_ended, seed=seed)
-        first = specs[0]
-        self._hasher = None
-        if first.prefix_cache:
-            key = secrets.token_bytes(KEY_BYTES)
-            self._hasher = PrefixHasher(key, first.block_tokens, salted=first.salted)
         self._ids = itertools.count(1)
         self._jitter = Random(seed)
         self._why_not, self._started = LOADING, False
@@ -266,13 +266,15 @@ class FleetGateway:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _port(self, spec: HostSpec) -> ProcessPort:
-        port = ProcessPort(spec, self, self._clock.start_s)
+        named = msgspec.structs.replace(spec, prefix_key=self._key)
+        port = ProcessPort(named, self, self._clock.start_s)
         port.ended, port.accepted = self._ended, self._accepted
         port.died = lambda why: self.host_died(spec, why)
         return port
 
     def _request(self, request_id: int, prompt: Prompt) -> Request:
-        prefix = self._hasher.extents(prompt.ids, prompt.tenant) if self._hasher else ()
+        named = self._cached or prompt.session is not None
+        prefix = self._hasher.extents(prompt.ids, prompt.tenant) if named else ()
         return Request(
             request_id,
             self._clock.now_ns(),

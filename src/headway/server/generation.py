@@ -8,10 +8,10 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from headway.checkpoint.tokenizer import Tokenizer
-from headway.core.request import Slo
 from headway.server.answers import PromptDetails, Usage
 from headway.server.choices import Choice, Delta
 from headway.server.errors import overloaded
+from headway.server.promises import Terms
 from headway.server.stream import Gateway, Overloaded, Piece, Prompt
 from headway.server.validation import Asked
 
@@ -102,16 +102,15 @@ async def generate(
     tokenizer: Tokenizer,
     prompts: Sequence[Sequence[int]],
     wanted: Asked,
-    promise: tuple[Slo, str],
+    terms: Terms,
 ) -> Generation:
-    """Submit every prompt `n` times; all are taken, or none is left behind. `promise` is SLO and tenant.
+    """Submit every prompt `n` times; all are taken, or none is left behind.
 
     `max_tokens` is cut to what the context leaves.
 
     Raises:
         ApiError: 503, and when to come back.
     """
-    slo, tenant = promise
     generation = Generation(wanted.n)
     context = gateway.model.context_tokens
     try:
@@ -124,7 +123,7 @@ async def generate(
                     seed=wanted.seed_of(choice),
                     min_tokens=min(most, wanted.sampling.min_tokens),
                 )
-                prompt = Prompt(tuple(ids), most, sampling, slo, tenant)
+                prompt = Prompt(tuple(ids), most, sampling, *terms)
                 stream = await gateway.submit(prompt)
                 index = len(generation.choices)
                 generation.choices.append(Choice(index, prompt, stream, tokenizer, wanted))

@@ -69,6 +69,17 @@ def kv_tokens_that_fit(need: Need, wanted: int, *, fixed: bool, available: int |
     )
 
 
+def blocks_beside(
+    need: Need, kv_tokens: int, block_tokens: int, *, available: int | None
+) -> int | None:
+    """Blocks of KV an instance may copy elsewhere in memory once it has `kv_tokens`; None: nobody knows."""
+    if available is None:
+        return None
+    room = int(available * (1 - _MARGIN)) - need.bytes(kv_tokens)
+    each = need.kv_bytes_per_token * block_tokens * need.instances
+    return max(0, room // each)
+
+
 def _machine(root: Path) -> Iterator[int]:
     for line in _lines(root / "proc/meminfo"):
         name, _, rest = line.partition(":")

@@ -15,7 +15,7 @@ from headway.host.spec import LIVE, SIM, HostSpec, SimSpec
 from headway.runtime.loader import load_policy, policy_options
 from headway.runtime.traits import step_tokens_of
 from headway.server.lifecycle import ServicePlan
-from headway.server.memory import Need, available_bytes, kv_tokens_that_fit
+from headway.server.memory import Need, available_bytes, blocks_beside, kv_tokens_that_fit
 from headway.server.serve_options import LOOPBACK, SERVED_KINDS, ServeOptions
 from headway.server.settings import Settings
 from headway.server.stream import ServedModel
@@ -40,6 +40,7 @@ class Sizes:
     vocabulary: int
     kv_tokens: int
     facts: tuple[str, ...] = ()
+    host_blocks: int | None = None  # that KV may be copied to; None: no limit
 
 
 def plan_service(options: ServeOptions) -> ServicePlan:
@@ -87,7 +88,10 @@ def _plan(
     )
     return ServicePlan(
         served,
-        tuple(_spec(options, model, blocks, n, checkpoint) for n in range(options.instances)),
+        tuple(
+            _spec(options, model, (blocks, sizes.host_blocks), n, checkpoint)
+            for n in range(options.instances)
+        ),
         (policies["admission"], policies["routing"]),
         checkpoint,
         Settings(api_keys=options.api_keys, open_metrics=options.open_metrics, slo=options.slo),
@@ -156,8 +160,13 @@ def _take(
 
 
 def _spec(
-    options: ServeOptions, model: str, blocks: int, n: int, checkpoint: Checkpoint
+    options: ServeOptions,
+    model: str,
+    blocks: tuple[int, int | None],
+    n: int,
+    checkpoint: Checkpoint,
 ) -> HostSpec:
+    """Of instance `n`; `blocks` are its own, and those that may lie beside them."""
     kinds = ("batching", "ordering", "memory", "speculation")
     each = {kind: _options_of(kind, options) for kind in kinds}
     live = options.world == LIVE
@@ -172,7 +181,8 @@ def _spec(
         memory=_absolute(options.memory),
         speculation=_absolute(options.speculation),
         options={f"{kind}.{o}": str(v) for kind, mine in each.items() for o, v in mine.items()},
-        blocks=blocks,
+        blocks=blocks[0],
+        host_blocks=blocks[1],
         block_tokens=options.block_tokens,
         threads=options.threads,
         name=f"i{n}",
@@ -225,14 +235,16 @@ def _sizes_of_live(options: ServeOptions, checkpoint: Checkpoint) -> Sizes:
             raise OptionError(
                 f"--kv-memory holds {wanted} tokens of {each} bytes, less than one block: give more"
             )
-    tokens = kv_tokens_that_fit(need, wanted, fixed=fixed, available=available_bytes())
+    available = available_bytes()
+    tokens = kv_tokens_that_fit(need, wanted, fixed=fixed, available=available)
+    beside = blocks_beside(need, tokens, options.block_tokens, available=available)
     gib = 1 << 30
     said = (
         f"memory{', at most' if options.dtype == 'auto' else ''}: weights {need.weight_bytes / gib:.2f} GiB, "
         f"KV {each * tokens / gib:.2f} GiB for {tokens:,} tokens"
         + (f", {options.instances} times" if options.instances > 1 else "")
     )
-    return Sizes(context, checkpoint.vocabulary, tokens, (said,))
+    return Sizes(context, checkpoint.vocabulary, tokens, (said,), beside)
 
 
 def _told(options: ServeOptions, checkpoint: Checkpoint) -> list[str]:

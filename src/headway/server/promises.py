@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from hashlib import blake2b
+from typing import NamedTuple
 
 from starlette.datastructures import Headers
 
@@ -14,11 +16,30 @@ from headway.server.errors import invalid
 
 TENANT_HEADER = "x-gateway-inference-fairness-id"
 TTFT_HEADER, TPOT_HEADER = "x-slo-ttft-ms", "x-slo-tpot-ms"
+SESSION_HEADER = "x-session-id"
 CLASS_HEADER = "x-gateway-inference-objective"
 ASKED = "asked"  # the SLO class of requests that bring targets of their own, and no name for them
 MOST_MS = 86_400_000.0
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+
+
+class Terms(NamedTuple):
+    """What a call is promised, on whose account it runs, and which conversation it is a turn of."""
+
+    slo: Slo
+    tenant: str
+    session: int | None
+
+
+def terms_of(body: GenerateBody, headers: Headers, default: Slo, key: bytes) -> Terms:
+    """The terms of a call; `key` is what sessions are hashed with.
+
+    Raises:
+        ApiError: 400, as the functions below say.
+    """
+    tenant = tenant_of(body, headers)
+    return Terms(slo_of(body, headers, default), tenant, session_of(body, headers, tenant, key))
 
 
 def slo_of(body: GenerateBody, headers: Headers, default: Slo) -> Slo:
@@ -51,6 +72,29 @@ def tenant_of(body: GenerateBody, headers: Headers) -> str:
     if name and not _NAME.fullmatch(name):
         raise invalid("user", "A tenant's name has 1 to 256 characters and no control characters.")
     return name
+
+
+def session_of(body: GenerateBody, headers: Headers, tenant: str, key: bytes) -> int | None:
+    """Which conversation a call is a turn of: the header's name for it, else `prompt_cache_key`, else none.
+
+    63 bits of the name together with tenant and API key, so that equal names of two clients have nothing in common;
+    nothing is kept for a name.
+
+    Raises:
+        ApiError: 400 for a name with control characters or of more than 256 characters.
+    """
+    name = headers.get(SESSION_HEADER) or body.prompt_cache_key or ""
+    if not name:
+        return None
+    if not _NAME.fullmatch(name):
+        raise invalid(
+            "prompt_cache_key",
+            "A conversation's name has 1 to 256 characters and no control characters.",
+        )
+    found = blake2b(key=key, digest_size=8)
+    for part in (headers.get("authorization") or "", tenant, name):
+        found.update(len(part).to_bytes(8, "little") + part.encode("utf-8", "surrogatepass"))
+    return int.from_bytes(found.digest(), "little") >> 1
 
 
 def _first(body: float | None, header: str | None, name: str) -> int | None:

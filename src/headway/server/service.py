@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,6 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.types import Scope
 
-from headway.core.request import Slo
 from headway.server.answers import Completion, Usage
 from headway.server.bodies import ChatBody, GenerateBody
 from headway.server.choices import Choice, Delta
@@ -22,7 +22,7 @@ from headway.server.disconnects import unless_gone
 from headway.server.errors import invalid
 from headway.server.generation import Generation, admit, generate
 from headway.server.limits import read_body
-from headway.server.promises import slo_of, tenant_of
+from headway.server.promises import Terms, terms_of
 from headway.server.prompts import PromptReader
 from headway.server.settings import Settings
 from headway.server.sse import EventStream, event
@@ -46,6 +46,7 @@ class Service:
     metrics: Callable[[], bytes]
     chat_stops: tuple[str, ...] = ()  # texts that end a turn, where the model has no token for it
     decoder: BodyDecoder = field(default_factory=BodyDecoder)
+    session_key: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
 
     async def body(self, request: Request, kind: type[Body]) -> Body:
         """Read and decode the body.
@@ -72,11 +73,8 @@ class Service:
         wanted = asked(body, model, self.settings)
         if self.chat_stops and isinstance(body, ChatBody):
             wanted = replace(wanted, stops=wanted.stops + self.chat_stops)
-        promise = (
-            slo_of(body, request.headers, self.settings.slo),
-            tenant_of(body, request.headers),
-        )
-        return Call(self, request, body, wanted, promise, prefix + request.scope[REQUEST_ID])
+        terms = terms_of(body, request.headers, self.settings.slo, self.session_key)
+        return Call(self, request, body, wanted, terms, prefix + request.scope[REQUEST_ID])
 
 
 @dataclass(slots=True)
@@ -87,7 +85,7 @@ class Call(Generic[Generating]):
     request: Request
     body: Generating
     wanted: Asked
-    promise: tuple[Slo, str]  # SLO, tenant
+    terms: Terms
     id: str
     created: int = field(default_factory=lambda: int(time.time()))
     _began: float = field(default_factory=time.monotonic)
@@ -107,7 +105,7 @@ class Call(Generic[Generating]):
         most, choices = self.service.settings.most_choices, prompts * self.wanted.n
         if choices > most:
             raise invalid("n", f"{prompts} prompts with n {self.wanted.n}; at most {most} answers.")
-        admit(self.service.gateway, choices, self.promise[1])
+        admit(self.service.gateway, choices, self.terms.tenant)
 
     async def generate(self, prompts: list[list[int]]) -> Generation:
         """Submit the prompts.
@@ -117,7 +115,7 @@ class Call(Generic[Generating]):
         """
         service = self.service
         self._generation = await generate(
-            service.gateway, service.reader.tokenizer, prompts, self.wanted, self.promise
+            service.gateway, service.reader.tokenizer, prompts, self.wanted, self.terms
         )
         return self._generation
 
@@ -167,7 +165,7 @@ class Call(Generic[Generating]):
             "%s %s tenant=%s prompt=%d cached=%d output=%d choices=%d %.0f ms%s",
             scope["path"],
             self.id,
-            ascii(self.promise[1]),
+            ascii(self.terms.tenant),
             usage.prompt_tokens if usage else 0,
             usage.prompt_tokens_details.cached_tokens if usage else 0,
             usage.completion_tokens if usage else 0,

@@ -36,6 +36,7 @@ from headway.core.protocols import (
     Outcomes,
     TimingModel,
 )
+from headway.core.sequence import Sequence
 from headway.sim.flight import FULL_RATE, Flight
 
 Rates = Callable[[Seq[Step], Seq[int]], Seq[int]]
@@ -92,8 +93,10 @@ class Timed:
         end = self._free_ns[queue] = start + self.when.transfer_ns(transfer)
         self.clock.call_at(end, on_done, TRANSFER, transfer.id)
 
-    def adopt_copy(self, from_id: int, to_id: int) -> None:
-        """Nothing is kept here."""
+    def adopt_copy(self, from_id: int, to: Sequence, tokens: int) -> bool:
+        """Nothing is kept here: it is taken to be true."""
+        del from_id, to, tokens
+        return True
 
     def drop_copy(self, request_id: int) -> None:
         """Nothing is kept here."""

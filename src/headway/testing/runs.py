@@ -13,6 +13,7 @@ from headway.core.protocols import ARRIVAL, Clock, Executor, Offer, TimingModel
 from headway.core.request import NS_PER_S, Request
 from headway.runtime import Fleet, Instance, InstanceOptions, LocalPort
 from headway.runtime.fleet_view import Bandwidth
+from headway.runtime.prefix_index import NameAnswer
 from headway.runtime.traits import speculation_of
 from headway.sim import Lengths, Timed
 from headway.testing.audit import audit
@@ -52,6 +53,7 @@ class Setup:
     report_interval_ns: int | None = None
     roles: tuple[str, ...] = ()  # of the first instances; the others are mixed
     last_stage_blocks: int = 16  # of a migration
+    names: NameAnswer | None = None  # of answers, for prompts named block by block
     seed: int = 0
     timing: TimingModel = field(default_factory=StepTimes)
     topology: Topology | None = None  # of instances i0, i1, ...; None: `timing` says all
@@ -72,6 +74,7 @@ class Setup:
             host_blocks=self.host_blocks,
             seed=self.seed,
             last_stage_blocks=self.last_stage_blocks,
+            names=self.names,
         )
 
     @property

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from headway.server.settings import Settings
+
 from .conftest import CONTEXT, TOKENIZER, Parrot, Serve, Served
 
 PROMPT = " the quick brown fox"
@@ -297,3 +299,28 @@ def test_what_the_server_says_of_itself(serve: Serve) -> None:
             reply = served.get(path)
             assert reply.status_code == 503
             assert reply.json()["error"]["message"] == "The model is being loaded."
+
+
+def test_a_conversation_is_one_for_its_key_its_tenant_and_its_name(serve: Serve) -> None:
+    with serve(settings=Settings(api_keys=("one", "two"))) as served:
+
+        def session(key: str = "one", header: str = "", **body: str) -> int | None:
+            headers = {"authorization": f"Bearer {key}"} | (
+                {"x-session-id": header} if header else {}
+            )
+            asked = {"prompt": "hello", "max_tokens": 1} | body
+            assert served.post("/v1/completions", asked, **headers).status_code == 200
+            return served.gateway.prompts[-1].session
+
+        named = session(prompt_cache_key="a")
+        assert named is not None
+        assert 0 <= named < 1 << 63
+        assert named == session(prompt_cache_key="a") == session(header="a", prompt_cache_key="b")
+        others = [
+            session("two", prompt_cache_key="a"),
+            session(prompt_cache_key="b"),
+            session(prompt_cache_key="a", user="b"),
+            session(prompt_cache_key="ba", user=""),
+        ]
+        assert len({named, *others}) == 5
+        assert session() is session(prompt_cache_key="") is None

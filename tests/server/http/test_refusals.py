@@ -47,6 +47,8 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("logit_bias", {"logit_bias": {"٣": 1}}),
     ("logit_bias", {"logit_bias": {str(k): 1 for k in range(1025)}}),
     ("logit_bias", {"logit_bias": {str(TOKENIZER.size): 1}}),
+    ("prompt_cache_key", {"prompt_cache_key": "x" * 257}),
+    ("prompt_cache_key", {"prompt_cache_key": "a\nb"}),
     ("prompt", {"prompt": None}),
     ("prompt", {"prompt": ""}),
     ("prompt", {"prompt": []}),

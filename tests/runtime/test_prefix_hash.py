@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from headway.server.prefix_hash import PrefixHasher
+from headway.runtime.prefix_hash import PrefixHasher
 
 IDS = st.lists(st.integers(0, 3), max_size=40)
 
