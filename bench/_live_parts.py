@@ -11,13 +11,12 @@ from _live_pairs import NEVER_WORSE, Goal, Heard, Trial, at_share, promise
 from _measuring import AT_LEAST, AT_MOST
 from headway.core import NS_PER_MS, Request, Slo
 from headway.core.sampling import Sampling
+from headway.demo.mixed_load import CHAT_STEPS, decode_step_ms
 from headway.errors import HeadwayError
 from headway.host import HostSpec
 from headway.host.spec import LIVE, SIM, SimSpec
 from headway.timing import Profile
-from headway.timing.profile_shape import shape_of
 
-CHAT_STEPS = 25  # decode steps within which who chats is promised a first token
 VOCABULARY = 20_000
 BLOCKS, BLOCK_TOKENS = 1024, 16
 BUDGET = 128  # tokens of a step where ITL counts: a chunk beside everybody's next token
@@ -69,7 +68,7 @@ class Probed:
     @property
     def step_ms(self) -> float:
         """A decode step of 8 sequences of a typical chat."""
-        return self.profile.shape_ns(shape_of([(1, 100, 1)] * 8)) / NS_PER_MS
+        return decode_step_ms(self.profile)
 
     def prompt_ms(self, tokens: int) -> float:
         """A whole prompt alone."""

@@ -69,7 +69,7 @@ async def probe(ground: Ground, folder: Path) -> Probed:
                 await drive(live, numbered(burst))
             await drive(live, [request(rng, 0, LONG, 4)])
         logs.append(read_run_log(log))
-    profile = calibrate_logs(logs, "a probe").profile
+    profile = calibrate_logs(logs, "a probe", warmup=len(warm_up(ground))).profile
     file = folder / "profile.toml"
     save_profile(profile, file)
     return Probed(profile, str(file))

@@ -93,6 +93,54 @@ def test_pauses_of_the_machine_do_not_bend_the_slopes(tmp_path: Path) -> None:
         )
 
 
+class _HeldUp(_Spiky):
+    """A machine that others use as well: every seventh step takes three times as long."""
+
+    def durations_ns(self, step: Step, repeats: int) -> list[int]:
+        return [
+            time_ns * (3 if self._rng.random() < 1 / 7 else 1)
+            for time_ns in self._timing.durations_ns(step, repeats)
+        ]
+
+
+def test_other_programs_work_is_in_the_residuals_not_in_the_cost_of_a_step(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    write_log(path, _HeldUp(TRUTH), some_requests(100, gap_ms=60), blocks=2000)
+    made = calibrate([path]).profile
+    for works in SHAPES:
+        assert made.shape_ns(shape_of(works)) == pytest.approx(
+            TRUTH.shape_ns(shape_of(works)), rel=0.02
+        )
+    assert made.residuals[-1] == pytest.approx(3, rel=0.02)
+
+
+class _Cold(_Spiky):
+    """A process that takes twice as long until the first requests have ended."""
+
+    def __init__(self, timing: Profile, cold: int) -> None:
+        super().__init__(timing)
+        self._cold = cold
+
+    def durations_ns(self, step: Step, repeats: int) -> list[int]:
+        first = any(work.sequence.id < self._cold for work in step.work)
+        return [time_ns * (1 + first) for time_ns in self._timing.durations_ns(step, repeats)]
+
+
+def test_a_warm_up_is_left_out_of_the_fit(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    write_log(path, _Cold(TRUTH, 20), some_requests(120, gap_ms=60), blocks=2000)
+    warm, cold = calibrate([path], warmup=20), calibrate([path])
+    for works in SHAPES:
+        truth_ns = TRUTH.shape_ns(shape_of(works))
+        assert warm.profile.shape_ns(shape_of(works)) == pytest.approx(truth_ns, rel=0.03)
+        assert cold.profile.shape_ns(shape_of(works)) > 1.1 * truth_ns
+    left_out = cold.profile.steps - warm.profile.steps
+    assert left_out > 0
+    assert f"{left_out} steps of the warm-up left out" in warm.notes
+    with pytest.raises(WorkloadError, match="the warm-up: record a longer run"):
+        calibrate([path], warmup=120)
+
+
 def test_the_gap_between_steps_is_measured_where_there_was_work_all_along(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     lines = [Opened("m", "d", "fp32", 2, 10, 16, {})]

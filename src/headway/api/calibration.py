@@ -48,10 +48,13 @@ class Calibration:
         return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
-def calibrate(paths: Seq[str | Path], *, gpu: str = "", model: str = "") -> Calibration:
+def calibrate(
+    paths: Seq[str | Path], *, gpu: str = "", model: str = "", warmup: int = 0
+) -> Calibration:
     """Fit a profile to run logs of one model on one device, or to one result file of another tool.
 
-    `gpu` and `model` name what a result file does not say; of a run log they are known.
+    `gpu` and `model` name what a result file does not say; of a run log they are known. Steps that began before the
+    first `warmup` requests of a log had ended are left out: what a process does for the first time takes longer.
 
     Raises:
         WorkloadError: a file that cannot be read, or with too little in it.
@@ -64,7 +67,11 @@ def calibrate(paths: Seq[str | Path], *, gpu: str = "", model: str = "") -> Cali
     source = ", ".join(Path(path).name for path in paths)
     logs = [run for run in runs if isinstance(run, RunLog)]
     if len(logs) == len(runs):
-        return calibrate_logs(logs, source)
+        return calibrate_logs(logs, source, warmup)
+    if warmup:
+        raise OptionError(
+            f"a warm-up of {warmup} requests is left out of run logs, not of {source}: go without"
+        )
     if len(runs) > 1:
         raise OptionError(
             f"{len(runs)} files of which not all are run logs: give run logs, or one result file"
@@ -88,8 +95,8 @@ def read_run(path: Path) -> Run:
         return read_client_results(path)
 
 
-def calibrate_logs(logs: Seq[RunLog], source: str) -> Calibration:
-    """Fit all steps of the logs together.
+def calibrate_logs(logs: Seq[RunLog], source: str, warmup: int = 0) -> Calibration:
+    """Fit all steps of the logs together, but for each one's warm-up of so many requests.
 
     Raises:
         WorkloadError: too few steps.
@@ -102,7 +109,7 @@ def calibrate_logs(logs: Seq[RunLog], source: str) -> Calibration:
             raise OptionError(
                 f"one log is of {_what(other)} and another of {_what(opened)}: calibrate them one by one"
             )
-    every = [samples_of(log) for log in logs]
+    every = [samples_of(log, warmup) for log in logs]
     steps: list[Sample] = [sample for samples in every for sample in samples.steps]
     gaps = sum(samples.gaps for samples in every)
     gap_ns = sum(samples.gap_ns * samples.gaps for samples in every) / max(1, gaps)
@@ -123,6 +130,8 @@ def calibrate_logs(logs: Seq[RunLog], source: str) -> Calibration:
         notes.append(
             f"{left_out} steps left out: interrupted, failed, of some layers, or side by side"
         )
+    if warming := sum(samples.warming for samples in every):
+        notes.append(f"{warming} steps of the warm-up left out")
     if len(steps) < _FEW_STEPS:
         notes.append(
             f"{len(steps)} steps are few: the errors are rough, a longer run gives better ones"

@@ -3,7 +3,8 @@
 Weights are 1 / measured time, so that a decode of a millisecond counts as much as a prefill of a second; refits with
 Huber's weights (Huber, "Robust estimation of a location parameter", 1964) keep pauses of the machine from bending
 the slopes. A robust fit predicts the middle; total time is what throughput depends on, so one last factor makes
-predicted and measured totals agree.
+predicted and measured totals agree, of steps that were not held up: other programs' work is in `residuals` and
+`drift`, not in what a step costs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _TOKEN_KNEES = (16, 64, 256, 1024, 4096)
 _HELD_OUT_EVERY, _HELD_OUT_RUN = 5, 20  # each fifth run of 20 steps: neighbours are alike
 _HUBER = 1.345
 _REFITS = 30  # at most: until the coefficients stay
-_PAUSE = 5.0  # so many times the predicted time is no step but a pause of the machine
+_HELD_UP = 2.0  # so many times the predicted time, and somebody else had the machine
+_PAUSE = 5.0  # ... and it is no step but a pause
 _QUANTILES, _PARTS = 41, 20
 
 
@@ -137,7 +139,7 @@ def _coefficients(matrix: Floats, measured: Floats) -> Floats:
         if np.allclose(before, found, rtol=1e-4):
             break
     predicted = matrix @ found
-    steps = measured < _PAUSE * predicted
+    steps = measured < _HELD_UP * predicted
     return found * float(measured[steps].sum() / predicted[steps].sum())
 
 

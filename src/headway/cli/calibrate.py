@@ -23,6 +23,12 @@ def calibrate(
         str, Option("--gpu", "--device", help="Device of a result file, which does not name it.")
     ] = "",
     model: Annotated[str, Option(help="Model of a result file, likewise.")] = "",
+    warmup: Annotated[
+        int,
+        Option(
+            metavar="N", min=0, help="Leave out steps until the first N requests of a log ended."
+        ),
+    ] = 0,
     json: Annotated[
         str | None, Option(metavar="FILE", help="Write JSON to a file, or - for stdout alone.")
     ] = None,
@@ -31,7 +37,7 @@ def calibrate(
     from headway.api.calibration import calibrate as fit
     from headway.timing import profile_text
 
-    made = fit(logs, gpu=gpu, model=model)
+    made = fit(logs, gpu=gpu, model=model, warmup=warmup)
     if output != "-" and json != "-":
         show(made.view)
     if json is not None:

@@ -2,56 +2,89 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from headway.api import calibrate, simulate
-from headway.core import NS_PER_MS
+from headway.api import Result, calibrate
 from headway.core.protocols import Workload
 from headway.demo.live_server import serving
-from headway.demo.mixed_load import Promises, calibration, overload
-from headway.demo.outcome import Outcome, page, table
+from headway.demo.mixed_load import CALIBRATION, WARM_UP, Promises, Wave, decode_step_ms
+from headway.demo.outcome import Outcome, page, table, verdict
+from headway.demo.ways import PLAIN, TUNED_ON, Overload, Way, candidates, forecast
 from headway.loadgen import BenchPlan, Endpoint, Measured, bench
 from headway.timing import Profile, save_profile
-from headway.timing.profile_shape import shape_of
+from headway.workload import ClosedLoop
 
-BUDGET = 128  # tokens of a step: a chunk of a report beside everybody's next token
-FIRST_RATE_RPS = 2.5
-TYPICAL_CONTEXT = 100  # tokens
-OVERLOADED = 1.4  # times what the first policy holds, by the forecast
+CHUNKED = Way("sarathi", "fcfs", {"token_budget": "256"})
+"""With the plain way, of whole prompts and pure steps, what is calibrated under: steps of all kinds."""
+CALIBRATION_S = (
+    20.0  # of one server; no wave begins later: on a slow machine the largest are left out
+)
+LONGEST_S, SHORTEST_S = 20.0, 10.0  # of the overload ...
+STORY_S = 150.0  # ... so that all of it takes about so long where calibrating went quickly,
+PER_OVERLOAD_S = (
+    4.5  # when each second of it takes so many of the rest: two runs, each with its queue's end
+)
+MOST_KEPT = (
+    0.4  # of the promises, by the forecast, under the plain policies, whatever arrivals are drawn
+)
+MEASURED_SEED = 7
+UNSTEADY = 1.5  # slowest by fastest tenth of the calibration
+
+_salts = itertools.count(1)
+
+Tell = Callable[[str, float, float | None], None]
 
 
 @dataclass(frozen=True)
-class Policy:
-    """One way to serve: what it is called, and its choices."""
+class Ground:
+    """Where the story plays: where files go, who hears of progress, what else `headway serve` is told.
 
-    name: str
-    batching: str
-    ordering: str
-    options: Mapping[str, str]
+    `waves` are those of the two servers that are calibrated on; `seconds` bounds how long the overload lasts.
+    """
+
+    folder: Path
+    tell: Tell
+    flags: tuple[str, ...] = ()
+    warm_up: Wave = WARM_UP
+    waves: tuple[tuple[Wave, ...], tuple[Wave, ...]] = CALIBRATION
+    seconds: tuple[float, float] = (SHORTEST_S, LONGEST_S)
+
+    def log(self, name: str) -> Path:
+        """The run log of one server."""
+        return self.folder / f"{name}.jsonl"
 
     @property
-    def flags(self) -> list[str]:
-        """As `headway serve` takes them."""
-        settings = [f"--set={key}={value}" for key, value in self.options.items()]
-        return [f"--batching={self.batching}", f"--ordering={self.ordering}", *settings]
+    def profile(self) -> Path:
+        """Where the calibration goes."""
+        return self.folder / "profile.toml"
 
 
-BEFORE = Policy("prefill_first + fcfs", "prefill_first", "fcfs", {})
-AFTER = Policy(
-    "sarathi + earliest_deadline",
-    "sarathi",
-    "earliest_deadline",
-    {"sarathi.token_budget": str(BUDGET)},
-)
+@dataclass(frozen=True)
+class Plan:
+    """What is served for real: the overload, its rate, and two ways, the plain one first, with their forecasts."""
 
-Tell = Callable[[str, float, float | None], None]
+    overload: Overload
+    rate_rps: float
+    ways: tuple[tuple[Way, Result], tuple[Way, Result]]
+
+    @property
+    def work(self) -> Workload:
+        """The arrivals that are measured."""
+        return self.overload.work(self.rate_rps, MEASURED_SEED)
+
+    @property
+    def title(self) -> str:
+        """Load and promises."""
+        return f"{self.rate_rps:.1f} requests/s. {self.overload.promises.text()}"
 
 
 def tell(console: Console, html: Path) -> None:
@@ -67,107 +100,125 @@ def tell(console: Console, html: Path) -> None:
         def progress(what: str, done: float, total: float | None) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        outcomes, promises, rate = _run(console, Path(folder), progress)
-    console.print(table(outcomes, promises, rate))
-    for sentence in _verdict(outcomes):
+        plan, outcomes = play(Ground(Path(folder), progress), console.print)
+    console.print(table(outcomes, plan.title))
+    for sentence in verdict(outcomes):
         console.print(sentence)
     html.parent.mkdir(parents=True, exist_ok=True)
-    html.write_text(page(outcomes, promises, rate), encoding="utf-8")
+    html.write_text(page(outcomes, plan.title), encoding="utf-8")
     console.print(f"The same with distributions: {html}")
 
 
-def _run(console: Console, folder: Path, progress: Tell) -> tuple[list[Outcome], Promises, float]:
-    console.print(
+def play(ground: Ground, say: Callable[[str], None]) -> tuple[Plan, list[Outcome]]:
+    """All of it but the table; `say` hears a few sentences, with rich's marks."""
+    say(
         "[bold]1. A real model behind an OpenAI API[/]: `headway serve` with Gemma-3-270M on this CPU, under "
-        f"{AFTER.name}. A short run, and `headway calibrate` on its log."
+        f"{CHUNKED.name} and then {PLAIN.name}. Short runs, and `headway calibrate` on their logs."
     )
-    profile_file = folder / "profile.toml"
-    with _served(AFTER, folder / "after.jsonl", progress) as address:
-        _measure(address, calibration(FIRST_RATE_RPS), progress, "a short run to calibrate on")
-        calibrated = calibrate([folder / "after.jsonl"])
-        save_profile(calibrated.profile, profile_file)
-        console.print(_profile_sentence(calibrated.profile))
-        promises, rate = _overload_of(calibrated.profile, profile_file, progress)
-        work = overload(rate, promises)
-        forecasts = {
-            policy.name: _forecast(policy, work, profile_file) for policy in (BEFORE, AFTER)
-        }
-        console.print(
-            f"[bold]2. The simulator forecasts[/] {rate:.1f} requests/s of chat and reports, {OVERLOADED} times what "
-            f"{BEFORE.name} holds, under both policies. [bold]3. Then both run for real.[/]"
-        )
-        after = _measure(address, work, progress, f"for real: {AFTER.name}")
-    with _served(BEFORE, folder / "before.jsonl", progress) as address:
-        before = _measure(address, work, progress, f"for real: {BEFORE.name}")
-    measured = {BEFORE.name: before, AFTER.name: after}
-    outcomes = [Outcome(name, forecasts[name], measured[name]) for name in measured]
-    return outcomes, promises, rate
+    began, (first, second) = time.monotonic(), ground.waves
+    with _served(ground, CHUNKED, "calibration") as address:
+        _send_waves(ground, address, first)
+    with _served(ground, PLAIN, "before") as address:
+        sent = _send_waves(ground, address, second)
+        profile = calibrated(ground)
+        say(_profile_sentence(profile))
+        shortest, longest = ground.seconds
+        left_s = STORY_S - (time.monotonic() - began)
+        seconds = min(longest, max(shortest, left_s / PER_OVERLOAD_S))
+        plan = planned(ground, profile, seconds)
+        say(_plan_sentence(plan))
+        (plain, expected), (best, hoped) = plan.ways
+        before = _measure_plan(ground, address, plan, plain)
+    outcomes = [Outcome.of(plain, expected, before, profile, ground.log("before"), sent)]
+    with _served(ground, best, "after", f"--profile={ground.profile}") as address:
+        after = _measure_plan(ground, address, plan, best)
+    warm, log = ground.warm_up.requests, ground.log("after")
+    outcomes.append(Outcome.of(best, hoped, after, profile, log, warm))
+    return plan, outcomes
 
 
-def _served(policy: Policy, run_log: Path, progress: Tell) -> Any:
-    progress(f"headway serve, {policy.name}", 0, None)
-    return serving(policy.flags, run_log)
+def calibrated(ground: Ground) -> Profile:
+    """Fit step times to both servers' logs; their warm-ups are left out."""
+    logs = [ground.log("calibration"), ground.log("before")]
+    profile = calibrate(logs, warmup=ground.warm_up.requests).profile
+    save_profile(profile, ground.profile)
+    return profile
 
 
-def _measure(address: str, work: Workload, progress: Tell, what: str) -> Measured:
+def planned(ground: Ground, profile: Profile, seconds: float) -> Plan:
+    """Promises that fit this machine, a rate that it cannot hold under the plain policies, and who holds it best."""
+    step_ms = decode_step_ms(profile)
+    overload = Overload(Promises.for_step(step_ms), seconds, ground.profile)
+
+    def searching(rate_rps: float) -> None:
+        ground.tell(f"how much is too much for {PLAIN.name}? {rate_rps:.1f} requests/s", 0, None)
+
+    rate = overload.rate(PLAIN, MOST_KEPT, (*TUNED_ON, MEASURED_SEED), searching)
+    ground.tell("who does best?", 0, None)
+    _, best = overload.best(itertools.chain.from_iterable(candidates(step_ms).values()), rate)
+    work = overload.work(rate, MEASURED_SEED)
+    plain, other = (forecast(way, work, ground.profile) for way in (PLAIN, best))
+    return Plan(overload, rate, ((PLAIN, plain), (best, other)))
+
+
+@contextmanager
+def _served(ground: Ground, way: Way, name: str, *flags: str) -> Iterator[str]:
+    """A server of its own, warm: it has answered requests like those that follow."""
+    ground.tell(f"headway serve, {way.name}", 0, None)
+    with serving([*ground.flags, *way.flags, *flags], ground.log(name)) as address:
+        warm = ground.warm_up
+        _measure(ground, address, warm.workload(0), "warming up", warm.requests)
+        yield address
+
+
+def _send_waves(ground: Ground, address: str, waves: tuple[Wave, ...]) -> int:
+    """To calibrate on; returns how many requests the server has had, the warm-up's included."""
+    sent, began = ground.warm_up.requests, time.monotonic()
+    for seed, wave in enumerate(waves, 1):
+        if time.monotonic() - began < CALIBRATION_S:
+            what = f"a short run to calibrate on, {seed} of {len(waves)}"
+            _measure(ground, address, wave.workload(seed), what, wave.requests)
+            sent += wave.requests
+    return sent
+
+
+def _measure_plan(ground: Ground, address: str, plan: Plan, way: Way) -> Measured:
+    requests = sum(1 for _ in plan.work.offers())
+    return _measure(ground, address, plan.work, f"for real: {way.name}", requests)
+
+
+def _measure(ground: Ground, address: str, work: Workload, what: str, requests: int) -> Measured:
+    """Run a workload; a salt of its own keeps it from finding another's prompts in the prefix cache."""
     plan = BenchPlan(
         Endpoint(address, "", extra={"ignore_eos": True}),
         work,
-        requests=sum(1 for _ in work.offers()),
+        requests=requests,
+        closed=isinstance(work, ClosedLoop),
+        warmup=0,
+        salt=next(_salts),
         config={"request_rate": None, "burstiness": 1.0, "max_concurrency": None},
     )
-    return bench(plan, lambda _, done, total: progress(what, done, total))
-
-
-def _forecast(policy: Policy, work: Workload, profile: Path) -> dict[str, Any]:
-    result = simulate(
-        batching=policy.batching,
-        ordering=policy.ordering,
-        options=dict(policy.options),
-        profile=str(profile),
-        workload=work,
-    )
-    return {"summary": result.summary, "curves": result.curves}
-
-
-def _overload_of(profile: Profile, profile_file: Path, progress: Tell) -> tuple[Promises, float]:
-    """Promises that fit this machine, and a rate that it cannot hold under the first policy."""
-    promises = Promises.for_step(decode_step_ms(profile, 8))
-    rate = 0.5
-    while rate < 64:
-        progress(f"how much does {BEFORE.name} hold? {rate:.1f} requests/s", 0, None)
-        forecast = _forecast(BEFORE, overload(rate * 1.15, promises), profile_file)
-        if forecast["summary"]["slo_attainment"] < 0.9:
-            break
-        rate *= 1.15
-    return promises, rate * OVERLOADED
-
-
-def decode_step_ms(profile: Profile, sequences: int) -> float:
-    """A step of so many decodes over contexts of a typical chat."""
-    return profile.shape_ns(shape_of([(1, TYPICAL_CONTEXT, 1)] * sequences)) / NS_PER_MS
+    return bench(plan, lambda _, done, total: ground.tell(what, done, total))
 
 
 def _profile_sentence(profile: Profile) -> str:
-    return (
-        f"   A decode step of 1, 8 and 16 sequences takes {decode_step_ms(profile, 1):.1f}, "
-        f"{decode_step_ms(profile, 8):.1f} and {decode_step_ms(profile, 16):.1f} ms here; a prompt token "
-        f"{profile.chunk_time_ns(256, 0) / 256e6:.2f} ms."
+    one, eight, many = (decode_step_ms(profile, sequences) for sequences in (1, 8, 16))
+    said = (
+        f"   A decode step of 1, 8 and 16 sequences takes {one:.1f}, {eight:.1f} and {many:.1f} ms here; "
+        f"a prompt token {profile.chunk_time_ns(256, 0) / 256e6:.2f} ms."
     )
-
-
-def _verdict(outcomes: list[Outcome]) -> list[str]:
-    """What came of it, said plainly, also when it is little."""
-    before, after = (outcome.measured.summary for outcome in outcomes)
-    was, now = before["slo_attainment"] or 0.0, after["slo_attainment"] or 0.0
-    said = [f"SLO attainment, measured: {was:.0%} before, {now:.0%} after."]
-    if now < was + 0.02:
-        said.append("On this machine, at this load, the SLO policy gained nothing worth having.")
-    elif was and now / was < 1.1:
-        said.append("The gain is small here: the load may have been lighter than forecast.")
-    worst = max(outcome.worst_error() for outcome in outcomes)
-    said.append(
-        f"The forecast's worst error in this table is {worst:.0%}; it saw one short run of this machine."
-    )
-    said += [f"Note: {warning}" for outcome in outcomes for warning in outcome.measured.warnings]
+    parts = sorted(profile.drift)
+    fast, slow = parts[len(parts) // 10], parts[-1 - len(parts) // 10]
+    if slow > UNSTEADY * fast:
+        said += f" The machine is not steady: the same work took {fast:.2f} to {slow:.2f} times as long."
     return said
+
+
+def _plan_sentence(plan: Plan) -> str:
+    (plain, expected), (best, hoped) = plan.ways
+    was, now = (result.summary["slo_attainment"] or 0.0 for result in (expected, hoped))
+    return (
+        f"[bold]2. The simulator forecasts[/] {plan.rate_rps:.1f} requests/s of chat and reports for "
+        f"{plan.overload.seconds:.0f} s: {plain.name} keeps {was:.0%} of the promises, and the best that it found "
+        f"for other arrivals of this kind, {best.text}, {now:.0%}. [bold]3. Then both run for real.[/]"
+    )
