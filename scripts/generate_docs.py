@@ -52,24 +52,51 @@ def packages() -> str:
     )
 
 
-def options(tree: ast.Module) -> Iterator[str]:
-    """`name = default` of each option: the fields of a module's public dataclasses."""
+def policy_of(tree: ast.Module, method: str) -> list[ast.ClassDef]:
+    """The class with its kind's method, after those it inherits from; empty when the file has none."""
+    imported = {
+        alias.asname or alias.name: node.module or ""
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("headway.policies.")
+        for alias in node.names
+    }
     for item in tree.body:
-        decorators = (
-            ast.unparse(ast.Tuple(item.decorator_list)) if isinstance(item, ast.ClassDef) else ""
-        )
-        if (
-            not isinstance(item, ast.ClassDef)
-            or item.name.startswith("_")
-            or "dataclass" not in decorators
-        ):
+        if not isinstance(item, ast.ClassDef):
+            continue
+        bases = [imported[b.id] for b in item.bases if isinstance(b, ast.Name) and b.id in imported]
+        above = [
+            each
+            for module in bases
+            for each in policy_of(parse(SOURCE.parent / f"{module.replace('.', '/')}.py"), method)
+        ]
+        own = any(isinstance(node, ast.FunctionDef) and node.name == method for node in item.body)
+        if own or above:
+            return [*above, item]
+    return []
+
+
+def options(tree: ast.Module, method: str) -> list[str]:
+    """`name = default` of each option: the fields of the policy's dataclass, inherited ones first."""
+    found: dict[str, str] = {}
+    for item in policy_of(tree, method):
+        if "dataclass" not in " ".join(map(ast.unparse, item.decorator_list)):
             continue
         for field in item.body:
             if not isinstance(field, ast.AnnAssign) or "ClassVar" in ast.unparse(field.annotation):
                 continue
             default = "" if field.value is None else f" = {ast.unparse(field.value)}"
             if "init=False" not in default and isinstance(field.target, ast.Name):
-                yield f"`{field.target.id}: {ast.unparse(field.annotation)}{default}`"
+                name = field.target.id
+                found[name] = f"`{name}: {ast.unparse(field.annotation)}{default}`"
+    return list(found.values())
+
+
+def methods() -> dict[str, str]:
+    """Kind -> the method its policies have, as the loader says."""
+    for item in parse(SOURCE / "runtime" / "loader.py").body:
+        if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == "METHOD":
+            return dict(ast.literal_eval(item.value))
+    return {}
 
 
 def source_of(tree: ast.Module) -> str:
@@ -91,12 +118,13 @@ def without_title(sentence: str, stem: str) -> str:
 
 def policies() -> str:
     """Each policy file: kind, name, first sentence, options, source."""
+    method = methods()
     rows = [
         (
             file.parent.name,
             f"`{file.stem}`",
             without_title(first_sentence(tree := parse(file)), file.stem),
-            "<br>".join(options(tree)),
+            "<br>".join(options(tree, method[file.parent.name])),
             source_of(tree),
         )
         for file in sorted(SOURCE.glob("policies/*/*.py"))

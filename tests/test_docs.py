@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import generate_docs
+from headway.runtime.loader import KINDS, policy_names, policy_options
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "headway"
@@ -145,6 +146,18 @@ def test_names_that_exist_and_other_code_pass(page: str) -> None:
 def test_generated_tables_are_up_to_date() -> None:
     stale = [path.relative_to(ROOT).as_posix() for path in generate_docs.outdated()]
     assert not stale, "run scripts/docs"
+
+
+def test_the_table_of_policies_lists_the_options_they_take() -> None:
+    page = (ROOT / "docs" / "reference" / "policies.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    told = {(row[0][2:], row[1].strip("`")): re.findall(r"`(\w+): ", row[3]) for row in rows[2:]}
+    known = {
+        (kind, name): list(policy_options(kind, name))
+        for kind in KINDS
+        for name in policy_names(kind)
+    }
+    assert told == known
 
 
 def test_links_between_pages_lead_somewhere() -> None:

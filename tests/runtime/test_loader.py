@@ -53,12 +53,20 @@ def test_a_class_of_a_module_and_a_file_load_alike(tmp_path: Path) -> None:
         policy_class("admission", f"{file}:Mien")
 
 
+def test_a_file_with_two_policies_of_a_kind_must_be_told_which(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FUTURE + "\n\nclass Other(Mine): ...\n")
+    with pytest.raises(UnknownNameError, match=r"2 admission policies: say .*:Mine or .*:Other"):
+        load_policy("admission", str(file))
+    assert type(load_policy("admission", f"{file}:Other")).__name__ == "Other"
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("saratih", "did you mean sarathi"),
         ("nowhere.py", "no policy file"),
-        ("no_such_package.mod:Class", "cannot import"),
+        ("no_such_package.mod:Class", "cannot import .*: give the path"),
         ("headway.core.request:Slo", "has no plan"),
     ],
 )
@@ -82,7 +90,7 @@ def test_unknown_and_impossible_options_are_refused(options: dict[str, object], 
 def test_options_convert_from_strings_by_type() -> None:
     assert load_policy("batching", "splitfuse", {"saturation": "0.9"}).saturation == 0.9
     assert load_policy("routing", "two_choices", {"measure": "prompt_tokens"}).choices == 2
-    with pytest.raises(OptionError, match="has no options"):
+    with pytest.raises(OptionError, match="make its class a dataclass"):
         load_policy("ordering", f"{__file__}:Plain", {"x": 1})
 
 

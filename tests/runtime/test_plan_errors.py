@@ -78,6 +78,18 @@ def not_a_plan(_: InstanceView) -> StepPlan:
     return None  # type: ignore[return-value]
 
 
+def works_alone(view: InstanceView) -> StepPlan:
+    return view.take_prefills(tokens=100)  # type: ignore[return-value]
+
+
+def no_lane(view: InstanceView) -> StepPlan:
+    return StepPlan(view.take_prefills(tokens=100))  # type: ignore[arg-type]
+
+
+def refused_work(view: InstanceView) -> StepPlan:
+    return StepPlan({"main": [view.take(view.waiting[0], 10), None]})  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
@@ -93,7 +105,11 @@ def not_a_plan(_: InstanceView) -> StepPlan:
         (beyond_the_model, "layers"),
         (sheds_a_stranger, "sheds"),
         (works_on_shed, "two places"),
-        (not_a_plan, "AttributeError"),
+        (not_a_plan, "plan() returned NoneType: return StepPlan({lane: works})"),
+        (works_alone, "return StepPlan({lane: works})"),
+        (no_lane, "give it {lane: works}"),
+        (refused_work, "leave out what take() refused"),
+        (raises, "(test_plan_errors.py, line "),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -168,6 +184,21 @@ def test_memory_policy_that_raises_is_a_plan_error() -> None:
             raise LookupError("no idea")
 
     run = run_sim(small_workload(1, 12, 50.0), Setup(memory=Broken, blocks=130))
-    assert "LookupError: no idea" in run.stopped
+    assert run.stopped.startswith("Broken: victims() raised LookupError: no idea (test_plan_errors")
     _some_finished = set(run.log.ends.values())
     assert RETURNED in _some_finished
+
+
+def test_what_a_memory_or_speculation_policy_answers_is_not_blamed_on_batching() -> None:
+    class NoPair:
+        def victims(self, view: object, blocks: int, candidates: list[Sequence]) -> list[Sequence]:
+            return list(candidates)
+
+    class Half:
+        def drafts(self, view: object, decoding: object) -> float:
+            return 1.5
+
+    run = run_sim(small_workload(1, 12, 50.0), Setup(memory=NoPair, blocks=130))
+    assert run.stopped.startswith("NoPair: victims() raised TypeError: <Sequence ")
+    run = run_sim(small_workload(1, 2), Setup(speculation=Half))
+    assert run.stopped.startswith("Half: drafts() raised TypeError")

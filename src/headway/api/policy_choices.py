@@ -76,6 +76,8 @@ def choose(kind: str, chosen: object, options: Mapping[str, Any]) -> Choice:
         ) from error
     if not hasattr(sample, METHOD[kind]):
         raise OptionError(f"{label} is no {kind} policy: it has no {METHOD[kind]}()")
+    if kind == "control" and not hasattr(sample, "period_ns"):
+        raise OptionError(f"{label} is no control policy: give it period_ns, how often to ask it")
     return Choice(kind, label, make, sample)
 
 

@@ -13,7 +13,7 @@ from headway.api.run_energy import run_energy
 from headway.api.scenario import NO_PARTS, Parts, Scenario
 from headway.api.workload_of import requests_of
 from headway.core import Request
-from headway.errors import DoesNotFitError, WorkloadError
+from headway.errors import DoesNotFitError, PlanError, WorkloadError
 from headway.metrics import Recorder, summarise
 from headway.metrics.recorder import COLUMNS
 from headway.timing import Energy
@@ -28,7 +28,7 @@ def run(scenario: Scenario, parts: Parts = NO_PARTS, progress: Progress | None =
     """Simulate a scenario to its end.
 
     Raises:
-        HeadwayError: whatever `assemble` refuses, a bad line in a trace, or that no request fits.
+        HeadwayError: whatever `assemble` refuses, a bad line in a trace, a policy that failed, or that no request fits.
     """
     began = perf_counter()
     assembled = assemble(scenario, parts)
@@ -84,6 +84,9 @@ def _check(assembled: Assembled) -> None:
     for instance in assembled.simulation.instances:
         if instance.stopped is not None:
             raise instance.stopped
+    fleet = assembled.simulation.fleet
+    if fleet.control_error or fleet.moves.hand_over_error:
+        raise PlanError(fleet.control_error or fleet.moves.hand_over_error)
     rejected = sum(rejections.values())
     if rejected == recorder.offered and recorder.steps == 0:
         reason, _ = max(rejections.items(), key=lambda item: item[1])
@@ -116,6 +119,8 @@ def _notes(assembled: Assembled, summary: dict[str, Any]) -> list[str]:
         f"{count} of {summary['offered']} requests rejected: {reason}"
         for reason, count in assembled.sink.reasons.items()
     ]
+    if assembled.simulation.instances[0].speculation is not None:
+        notes += _wishes(assembled)
     rows = assembled.recorder.rows()
     at = {name: index for index, name in enumerate(COLUMNS)}
     longest = assembled.model.max_context
@@ -130,4 +135,16 @@ def _notes(assembled: Assembled, summary: dict[str, Any]) -> list[str]:
     unseen = sorted(named - set(summary["by_class"]))
     if unseen:
         notes.append(f"no request has SLO class {' or '.join(unseen)}")
+    return notes
+
+
+def _wishes(assembled: Assembled) -> list[str]:
+    """What a run with drafts takes for granted where nobody said better."""
+    scenario, notes = assembled.scenario, []
+    if scenario.draft_model is None and assembled.modelled:
+        notes.append("making drafts is taken to cost nothing: give a draft model")
+    if scenario.acceptance is None:
+        notes.append(
+            "any number of right drafts is taken to be as likely as any other: give an acceptance"
+        )
     return notes

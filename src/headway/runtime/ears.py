@@ -8,6 +8,7 @@ from typing import Any
 from headway.core.plan import Step, StepResult
 from headway.core.sequence import Sequence
 from headway.errors import PlanError
+from headway.runtime.blame import raised
 
 
 class Ears:
@@ -44,6 +45,6 @@ def _tell(listener: Callable[..., None], *arguments: Any) -> None:
     try:
         listener(*arguments)
     except Exception as error:
-        owner = type(getattr(listener, "__self__", listener)).__name__
+        owner = getattr(listener, "__self__", listener)
         method = getattr(listener, "__name__", "listener")
-        raise PlanError(f"{owner}: {method}() raised {type(error).__name__}: {error}") from error
+        raise PlanError(raised(owner, method, error)) from error

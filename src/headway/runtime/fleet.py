@@ -32,6 +32,7 @@ from headway.core.protocols import (
 )
 from headway.core.request import Request
 from headway.errors import HeadwayError, PlanError
+from headway.runtime.blame import raised
 from headway.runtime.fleet_moves import FleetMoves
 from headway.runtime.fleet_view import Bandwidth, LiveFleetView
 
@@ -99,18 +100,26 @@ class Fleet:
     def _place(self, request: Request) -> tuple[str, str | None]:
         """Ask the policies: an instance, or why not. What they raise refuses this request and no other."""
         policy: object = self.admission
+        method = "admit"
         try:
             why_not = self.admission.admit(request, self.view)
             if why_not is not None:
-                return "", why_not
+                return "", self._reason(why_not)
             if not self.view.instances:
                 return "", f"every instance has stopped: {self.view.stopped or 'no reason given'}"
-            policy = self.routing
+            policy, method = self.routing, "route"
             return self._route(request), None
         except HeadwayError as error:
             return "", str(error)
         except Exception as error:  # noqa: BLE001 - a policy is somebody else's code
-            return "", f"{type(policy).__name__} raised {type(error).__name__}: {error}"
+            return "", raised(policy, method, error)
+
+    def _reason(self, why_not: object) -> str:
+        """A refusal's reason; what is none says so: clients read it."""
+        if isinstance(why_not, str) and why_not:
+            return why_not
+        name = type(self.admission).__name__
+        return f"{name}: admit() returned {why_not!r}: None accepts, else a reason in words"
 
     def _route(self, request: Request) -> str:
         name = self.routing.route(request, self.view)
@@ -158,9 +167,13 @@ class Fleet:
         try:
             actions = list(control.tick(self.view))
         except Exception as error:  # noqa: BLE001 - a policy is somebody else's code
-            self.control_error = f"{type(control).__name__} raised {type(error).__name__}: {error}"
+            self.control_error = raised(control, "tick", error)
             return
         for action in actions:
+            if not isinstance(action, Action):
+                name = type(control).__name__
+                self.control_error = f"{name}: tick() returned {action!r}: return actions"
+                return
             self._do(action)
         self._later(control)
 

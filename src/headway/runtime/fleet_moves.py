@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from headway.core.fleet import DECODE, MIXED, NEVER, PREFILL, Handoff
 from headway.core.protocols import WAKE, MovingPort
 from headway.core.request import Request
-from headway.errors import PlanError
+from headway.runtime.blame import raised
 
 if TYPE_CHECKING:
     from headway.runtime.fleet import Fleet
@@ -108,11 +108,12 @@ class FleetMoves:
                 to: str | None = self._hand_over(request, view)
                 if to is None or (to in self._ports and to != source):
                     return to
-                raise PlanError(f"hand_over chose {to!r}")  # noqa: TRY301
+                known = ", ".join(self._ports)
+                error = f"{type(self._fleet.routing).__name__}: handed over to {to!r}"
+                self.hand_over_error = f"{error} ({known}, and not where it is)"
             except Exception as error:  # noqa: BLE001 - a policy is somebody else's code
-                policy = type(self._fleet.routing).__name__
-                self.hand_over_error = f"{policy}: {type(error).__name__}: {error}"
-                self._hand_over = None
+                self.hand_over_error = raised(self._fleet.routing, "hand_over", error)
+            self._hand_over = None
         names = view.of_role(DECODE) or view.of_role(MIXED)
         return min(names, key=view.load)
 

@@ -30,6 +30,7 @@ from headway.core.request import Request
 from headway.core.sequence import ENTERING, FINISHED, RESTING, Sequence
 from headway.errors import PlanError
 from headway.runtime.apply_result import apply_result, living
+from headway.runtime.blame import raised
 from headway.runtime.ears import Ears
 from headway.runtime.ended import EndedIds
 from headway.runtime.extents import pool_of
@@ -153,7 +154,7 @@ class Instance:
         except Exception as error:  # noqa: BLE001 - an ordering policy is somebody else's code
             del self.sequences[request.id]
             self.prompt_tokens -= request.prompt_tokens
-            return f"{type(self.ordering).__name__}: key() raised {type(error).__name__}: {error}"
+            return raised(self.ordering, "key", error)
         self.changed()
         return None
 

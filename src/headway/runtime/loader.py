@@ -50,7 +50,8 @@ def policy_class(kind: str, name: str) -> type:
             module = importlib.import_module(where)
         except ImportError as error:
             raise UnknownNameError(
-                f"{kind} policy {name!r}: cannot import {where}: {error}"
+                f"{kind} policy {name!r}: cannot import {where}: {error}: give the path of its .py file,"
+                " or put its folder on PYTHONPATH"
             ) from error
     elif name in policy_names(kind):
         module = importlib.import_module(f"headway.policies.{kind}.{name}")
@@ -68,6 +69,9 @@ def policy_class(kind: str, name: str) -> type:
     )
     if not found or not hasattr(found[0], METHOD[kind]):
         raise UnknownNameError(f"{name!r} is no {kind} policy: it has no {METHOD[kind]}()")
+    if len(found) > 1:
+        which = " or ".join(f"{where}:{each.__name__}" for each in found)
+        raise UnknownNameError(f"{name!r} has {len(found)} {kind} policies: say {which}")
     return found[0]
 
 
@@ -81,7 +85,9 @@ def load_policy(kind: str, name: str, options: Mapping[str, Any] | None = None) 
     policy = policy_class(kind, name)
     if not dataclasses.is_dataclass(policy):
         if options:
-            raise OptionError(f"{name} has no options: drop {', '.join(options)}")
+            raise OptionError(
+                f"{name} has no options: make its class a dataclass, or drop {', '.join(options)}"
+            )
         return policy()
     fields = {field.name: field for field in dataclasses.fields(policy) if field.init}
     hints = typing.get_type_hints(policy)

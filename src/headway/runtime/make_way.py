@@ -10,6 +10,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from headway.runtime.blame import asked, victims_of
+
 if TYPE_CHECKING:
     from headway.core.sequence import Sequence
     from headway.runtime.instance import Instance
@@ -35,7 +37,7 @@ def make_way(instance: Instance) -> None:
             continue
         if room + sum(len(candidate.blocks) for candidate in candidates) < 0:
             return
-        victims = instance.memory.victims(view, -room, candidates[::-1])
+        victims = asked(instance.memory, "victims", victims_of, view, -room, candidates[::-1])
         moved: list[Sequence] = view.move_out(victims)
         if not moved:
             return

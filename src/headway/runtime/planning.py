@@ -9,6 +9,7 @@ from headway.core.fleet import SHED
 from headway.core.plan import StepPlan
 from headway.core.protocols import WAKE
 from headway.errors import PlanError
+from headway.runtime.blame import misshapen, raised
 from headway.runtime.check_plan import check_plan
 from headway.runtime.launch import Launcher
 from headway.runtime.make_way import make_way
@@ -101,18 +102,25 @@ class Planning:
             return None
         try:
             plan = instance.batching.plan(instance.view)
+        except PlanError as error:
+            instance.stop(error)
+            return None
+        except Exception as error:  # noqa: BLE001 - somebody else's code
+            instance.stop(self._error("plan", error))
+            return None
+        try:
             check_plan(instance, plan)
         except PlanError as error:
             instance.stop(error)
-        except Exception as error:  # noqa: BLE001 - somebody else's code
-            instance.stop(self._error("plan", error))
+        except Exception as error:  # noqa: BLE001 - what is no plan cannot be checked
+            name, wrong = type(instance.batching).__name__, misshapen(plan)
+            instance.stop(PlanError(f"{name}: {wrong}") if wrong else self._error("plan", error))
         else:
             return plan
         return None
 
     def _error(self, method: str, error: Exception) -> PlanError:
-        name = type(self._instance.batching).__name__
-        return PlanError(f"{name}: {method}() raised {type(error).__name__}: {error}")
+        return PlanError(raised(self._instance.batching, method, error))
 
     def _idle_lanes(self) -> Seq[str]:
         instance = self._instance

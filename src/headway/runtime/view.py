@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from headway.core.plan import SWAP_OUT, Step, Work
 from headway.core.sequence import WAITING, Sequence
 from headway.errors import MissingCapabilityError, PlanError
+from headway.runtime.blame import asked, draft_lengths, victims_of
 from headway.runtime.prefix_index import PrefixNode
 from headway.runtime.works import DecodeWorks
 
@@ -120,14 +121,12 @@ class View:
         speculation = self._instance.speculation
         if speculation is None or not decoding:
             return 0
-        drafts = speculation.drafts(self, decoding)
-        if isinstance(drafts, int):
-            return max(0, drafts)
-        if len(drafts) != len(decoding):
+        drafts = asked(speculation, "drafts", draft_lengths, self, decoding)
+        if isinstance(drafts, list) and len(drafts) != len(decoding):
             raise PlanError(
                 f"{type(speculation).__name__}: {len(drafts)} draft lengths for {len(decoding)} decodes"
             )
-        return [max(0, number) for number in drafts] if any(drafts) else 0
+        return drafts if isinstance(drafts, int) or any(drafts) else 0
 
     def _decode_works(
         self, lane: str, decoding: list[Sequence], drafts: int | list[int], most: int
@@ -280,7 +279,8 @@ class View:
         coming = self._instance.moves.leaving_blocks if self._instance.preempts else 0
         lacking = blocks - self.free_blocks - coming
         if lacking > 0:
-            self.move_out(self._instance.memory.victims(self, lacking, candidates))
+            memory = self._instance.memory
+            self.move_out(asked(memory, "victims", victims_of, self, lacking, candidates))
         return blocks <= self.free_blocks
 
     def move_out(self, victims: Iterable[tuple[Sequence, str]]) -> list[Sequence]:

@@ -19,6 +19,7 @@ from headway.testing.checked_policies import (
     CheckedOrdering,
     CheckedRouting,
 )
+from headway.testing.foresight import check_foresight
 from headway.testing.policy_refs import PolicyRef, maker
 from headway.testing.replay import PlanData, replay
 from headway.testing.runs import Run, Setup, run_live, run_sim
@@ -56,7 +57,7 @@ def check_batching(
     live: bool = True,
 ) -> None:
     """Conservation, budget, work conservation (unless `may_wait`), termination under memory pressure,
-    determinism, read-only views, leap equals step, equal plans for equal views; then in real time.
+    determinism, read-only views, leap equals step, equal plans for equal views and pasts; then in real time.
 
     A policy that waits by design says so: `waits = True`.
     """
@@ -65,6 +66,7 @@ def check_batching(
     for workload, setup in _pairs(base, seeds):
         with _blaming(policy, setup):
             _check_batching(workload, setup, may_wait=may_wait)
+    _check_foresight(base, policy)
     if live:
         _check_live(replace(base, blocks=TIGHT), policy)
 
@@ -93,6 +95,7 @@ def check_ordering(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: boo
         for workload, setup in _pairs(replace(base, memory=memory), seeds):
             with _blaming(policy, setup, complaints):
                 _check_batching(workload, setup, may_wait=False)
+    _check_foresight(replace(base, ordering=policy, memory="swap"), policy)
     if live:
         _check_live(replace(base, blocks=TIGHT), policy, complaints)
 
@@ -110,6 +113,7 @@ def check_memory(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool 
         for workload, setup in _pairs(limited, seeds):
             with _blaming(policy, setup, complaints):
                 _check_batching(workload, setup, may_wait=False)
+    _check_foresight(replace(base, memory=policy), policy)
     if live:
         _check_live(replace(base, blocks=TIGHT), policy, complaints)
 
@@ -123,6 +127,7 @@ def check_speculation(
         with _blaming(policy, setup):
             run = _run(workload, setup)
             _same(run, _run(workload, setup), "it is not deterministic: two equal runs differ")
+    _check_foresight(base, policy)
     if live:
         _check_live(replace(base, blocks=TIGHT), policy)
 
@@ -131,6 +136,7 @@ def check_control(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool
     """Whatever it asks for, every request ends once and no block is lost; equal runs are equal."""
     base = Setup(control=policy, instances=3, report_interval_ns=50_000_003)
     _check_fleet(base, policy, seeds, (), live=live)
+    _check_foresight(base, policy)
 
 
 def check_routing(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
@@ -142,6 +148,7 @@ def check_routing(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool
         report_interval_ns=50_000_003,
     )
     _check_fleet(base, policy, seeds, complaints, live=live)
+    _check_foresight(replace(base, routing=policy), policy)
 
 
 def check_admission(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bool = True) -> None:
@@ -151,6 +158,7 @@ def check_admission(policy: PolicyRef, *, seeds: Iterable[int] = SEEDS, live: bo
         admission=lambda: CheckedAdmission(maker("admission", policy)(), complaints), instances=2
     )
     _check_fleet(base, policy, seeds, complaints, live=live)
+    _check_foresight(replace(base, admission=policy), policy)
 
 
 def _check_fleet(
@@ -164,6 +172,25 @@ def _check_fleet(
             _same(run, stepped, "it depends on how the simulator leaps")
     if live:
         _check_live(replace(base, blocks=TIGHT), policy, complaints)
+
+
+def _check_foresight(base: Setup, policy: PolicyRef) -> None:
+    """With enough memory, and where answers outgrow it; their caps say little of their lengths."""
+    calm = small_workload(
+        0, 40, 12.0, streams=3, abort_share=0.2, prefixes=True, turns=1, tenants=2, slack_tokens=150
+    )
+    short, long = (20, 120), (5, 150)
+    wild = small_workload(
+        1, 40, 30.0, prompt_tokens=short, output_tokens=long, abort_share=0.2, slack_tokens=150
+    )
+    for workload, blocks in ((calm, ROOMY), (wild, TIGHT // 2)):
+        setup = replace(base, blocks=blocks, seed=3)
+        with _blaming(policy, setup):
+            check_foresight(workload, setup, until_s=_END_S)
+    if getattr(maker("batching", base.batching)(), "denoises", False):
+        denoised = small_workload(0, 30, 12.0, slack_tokens=0).denoised()
+        with _blaming(policy, base):
+            check_foresight(denoised, base, until_s=_END_S)
 
 
 # -- runs ----------------------------------------------------------------------------------------------------
@@ -183,12 +210,19 @@ def _pairs(base: Setup, seeds: Iterable[int]) -> Iterator[tuple[SmallWorkload, S
 def _run(workload: SmallWorkload, setup: Setup) -> Run:
     run = run_sim(workload, setup, until_s=_END_S)
     assert not run.stopped, run.stopped
+    _all_asked(run)
     assert len(run.log.ends) == len(run.offered), (
         f"{len(run.offered) - len(run.log.ends)} requests never end: it makes no progress"
         " when memory is short"
     )
     _conserved(run)
     return run
+
+
+def _all_asked(run: Run) -> None:
+    """A fleet goes on without a control policy that failed: here it must not pass unnoticed."""
+    wrong = run.fleet.control_error or run.fleet.moves.hand_over_error
+    assert not wrong, wrong
 
 
 def _conserved(run: Run) -> None:
@@ -207,6 +241,7 @@ def _check_live(setup: Setup, policy: PolicyRef, complaints: Seq[str] = ()) -> N
     with _blaming(policy, setup, complaints, "in real time"):
         run = run_live(workload, setup, speedup=SPEEDUP)
         assert not run.stopped, run.stopped
+        _all_asked(run)
         _conserved(run)
         for recording in run.recordings:
             fresh = maker("batching", setup.batching)()

@@ -62,6 +62,15 @@ class SmallWorkload:
             self.__dict__["_known"] = known
         return known
 
+    def denoised(self) -> SmallWorkload:
+        """The same for a diffusion model, without what it cannot do: every answer is as long as was asked for."""
+        stages = (Stage(denoise_tokens=8, denoise_steps=8, refresh_steps=2),)
+        offers = []
+        for request, length in self.requests:
+            plain = replace(request, stages=stages, prefix=(), next_extent=None)
+            offers.append(Offered(replace(plain, max_tokens=length), length))
+        return SmallWorkload(tuple(offers), self.aborts)
+
     def with_prompt_ids(self, vocabulary: int) -> SmallWorkload:
         """The same with token ids, so that an engine can compute it: equal extents get equal ids.
 

@@ -34,6 +34,7 @@ from headway.runtime.traits import speculation_of
 from headway.sim.acceptance import Acceptance
 from headway.sim.outcomes import Lengths
 from headway.sim.timed import Timed
+from headway.worlds.watchdog import Watchdog
 
 REPORTS_NS = (
     50 * NS_PER_MS
@@ -126,6 +127,7 @@ class Simulation:
         self._workload: Workload | None = None
         self._offers: Iterator[Offer] = iter(())
         self._heard: Callable[[Request], None] = lambda request: None
+        self._watchdog: Watchdog | None = None
 
     def run(
         self,
@@ -138,10 +140,15 @@ class Simulation:
         """Offer everything and run until all has ended, or until `until_ns`.
 
         `aborts`: request id -> time at which its client gives up.
+
+        Raises:
+            PlanError: without `until_ns`, when the policies make no progress: it would never end.
         """
         self._workload, self._offers = workload, iter(workload.offers())
         if on_offer:
             self._heard = on_offer
+        if until_ns is None:
+            self._watchdog = Watchdog(self.clock, self.instances)
         for request_id, time_ns in (aborts or {}).items():
             self.clock.call_at(time_ns, partial(self.fleet.abort, request_id))
         self._next()
@@ -167,11 +174,15 @@ class Simulation:
         self.lengths.output_tokens[request.id] = max(
             1, min(offer.output_tokens, request.max_tokens)
         )
+        if self._watchdog:
+            self._watchdog.submitted()
         self.fleet.submit(request)
 
     def _ended(self, request: Request, outcome: str) -> None:
         self.lengths.output_tokens.pop(request.id, None)
         now_ns = self.clock.now_ns()
+        if self._watchdog:
+            self._watchdog.ended(self.fleet.view.in_flight)
         if outcome.startswith((f"{REJECTED}:", f"{ABORTED}:")):
             self.sink.on_end(
                 request, None, outcome, now_ns
