@@ -169,6 +169,7 @@ class Driver:
         block_tokens: int = 4,
         stops: Iterable[int] = (),
         exchange: KvExchange | None = None,
+        draft: Decoder | None = None,
     ) -> None:
         self.clock = QueueClock()
         self.executor = TorchExecutor(
@@ -178,6 +179,7 @@ class Driver:
             block_tokens=block_tokens,
             stops=stops,
             exchange=exchange,
+            draft=draft,
         )
         self.block_tokens = block_tokens
         self.free = list(range(blocks))

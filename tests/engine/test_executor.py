@@ -300,7 +300,7 @@ def test_a_step_tells_where_its_time_went(tiny: Case, drive: Drive) -> None:
     sequence = driver.add(tiny.prompts[0])
     chunk, whole = driver.step(Work(sequence, 2)), driver.step(Work(sequence, 1))
     for result in (chunk, whole):
-        assert [name for name, _ in result.parts_ns] == ["layers", "head", "sample"]
+        assert [name for name, _ in result.parts_ns] == ["draft", "layers", "head", "sample"]
         assert all(spent >= 0 for _, spent in result.parts_ns)
     assert dict(whole.parts_ns)["head"] > dict(chunk.parts_ns)["head"] == 0
 

@@ -12,7 +12,7 @@ from headway.server.memory import (
     LEAST_KV_TOKENS,
     Need,
     available_bytes,
-    blocks_beside,
+    host_blocks_that_fit,
     kv_tokens_that_fit,
 )
 
@@ -76,7 +76,7 @@ def test_what_is_granted_fits_and_what_does_not_fit_is_refused(
         return
     assert need.bytes(tokens) <= available
     assert tokens == wanted if fixed else LEAST_KV_TOKENS <= tokens <= wanted
-    beside = blocks_beside(need, tokens, 16, available=available)
+    beside = host_blocks_that_fit(need, tokens, 16, available=available)
     assert beside is not None
     assert need.bytes(tokens + beside * 16) <= available, "with all copies that there may be"
     assert need.bytes(tokens + (beside + 1) * 16) > available * 0.94
@@ -97,4 +97,4 @@ def test_a_refusal_says_what_to_change(need: Need, advice: str) -> None:
 
 def test_where_nobody_knows_nothing_is_refused() -> None:
     assert kv_tokens_that_fit(Need(1 << 50, 1), 5000, fixed=True, available=None) == 5000
-    assert blocks_beside(Need(1 << 50, 1), 5000, 16, available=None) is None
+    assert host_blocks_that_fit(Need(1 << 50, 1), 5000, 16, available=None) is None

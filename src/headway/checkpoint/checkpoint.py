@@ -71,6 +71,20 @@ def open_checkpoint(model: Located, *, chat_template: Path | None = None) -> Che
     return _assembled(model.name, tokenizer, source, facts, model.licence)
 
 
+def vocabulary_of(model: Located) -> tuple[ModelFacts, Tokenizer]:
+    """Read sizes and tokenizer, of a model that nobody talks to.
+
+    Raises:
+        ModelFileError: a file is missing, damaged or of a kind not built.
+        UnknownNameError: a tokenizer that cuts words in an unknown way.
+    """
+    if model.is_gguf:
+        file = GgufFile(model.paths)
+        return facts_from_gguf(file), tokenizer_from_gguf(file)
+    folder = model.paths[0]
+    return facts_from_directory(folder), tokenizer_from_directory(folder)
+
+
 def synthetic_checkpoint(name: str) -> Checkpoint:
     """Stand in for a model in a simulated world: made-up tokens, the plain template, no files."""
     tokenizer = SyntheticTokenizer()

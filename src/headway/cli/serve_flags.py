@@ -129,8 +129,16 @@ def _policy_flags(
     ordering: Annotated[str, Option(metavar="POLICY", help="Who goes first.")] = "fcfs",
     memory: Annotated[str, Option(metavar="POLICY", help="Whom to take KV from.")] = "recompute",
     speculation: Annotated[
-        str, Option(metavar="POLICY", help="How many tokens to draft, from the text itself.")
+        str, Option(metavar="POLICY", help="How many tokens to draft.")
     ] = "none",
+    draft_model: Annotated[
+        str | None,
+        Option(
+            metavar="MODEL",
+            help="Model that drafts for --speculation, with the same vocabulary "
+            "[default: drafts are looked up in the text].",
+        ),
+    ] = None,
     routing: Annotated[str, Option(metavar="POLICY", help="Which instance.")] = "least_work",
     admission: Annotated[
         str, Option(metavar="POLICY", help="Accept, or say why not.")

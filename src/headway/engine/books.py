@@ -15,6 +15,7 @@ from torch import Tensor
 from headway.core.plan import Step, Work
 from headway.core.sequence import Sequence
 from headway.engine.check_request import why_not
+from headway.engine.draft_kv import Trail
 from headway.engine.drafts import PromptLookup
 from headway.engine.sampler import Chooser
 
@@ -47,6 +48,7 @@ class Entry:
         "prompt_tokens",
         "reached",
         "tokens",
+        "trail",
     )
 
     def __init__(self, sequence: Sequence, stops: frozenset[int]) -> None:
@@ -62,7 +64,7 @@ class Entry:
         self.in_flight = 0  # steps whose result has not landed; the loop's thread only
         self.ended = False
         self.partial: Partial | None = None
-        self.lookup = PromptLookup()
+        self.lookup, self.trail = PromptLookup(), Trail()
         self._sampling = sampling
         self.ends = frozenset(sampling.stop_ids).union(() if sampling.ignore_eos else stops)
         self._chooser: Chooser | None = None

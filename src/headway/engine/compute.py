@@ -12,6 +12,7 @@ without drafts, and for a drafter that names one token it accepts as often as re
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
@@ -25,6 +26,7 @@ from headway.core.plan import WorkDone
 from headway.core.sampling import TokenLogprob
 from headway.engine.books import Entry, Job, Partial
 from headway.engine.decoder import Decoder
+from headway.engine.drafter import Drafter, Wish
 from headway.engine.kv_pool import KvPool
 from headway.engine.layout import Span, lay_out
 from headway.engine.sampler import Row, choose
@@ -45,7 +47,7 @@ class Computed(NamedTuple):
 
     done: list[WorkDone]
     stopped: bool
-    parts_ns: tuple[tuple[str, int], ...]  # layers, head, sample
+    parts_ns: tuple[tuple[str, int], ...]  # draft, layers, head, sample
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +61,7 @@ class _Part:
     first: int
     last: int
     blocks: tuple[int, ...]
+    drafts: int = 0  # wanted; there may be fewer
     begun: Tensor | None = None  # (len(ids), E) after the layers done before this step
     hidden: Tensor | None = None  # (len(ids), E) after the layers done so far
     chosen: list[int] = field(default_factory=list)  # after the last certain token and each draft
@@ -71,10 +74,13 @@ class _Part:
 
 
 class Compute:
-    """Blocking; may be called from several threads at once for disjoint sequences."""
+    """Blocking; may be called from several threads at once for disjoint sequences.
 
-    def __init__(self, model: Decoder, pool: KvPool) -> None:
-        self._model, self._pool = model, pool
+    Without a `drafter`, drafts are looked up in the text.
+    """
+
+    def __init__(self, model: Decoder, pool: KvPool, drafter: Drafter | None = None) -> None:
+        self._model, self._pool, self._drafter = model, pool, drafter
         self._layers = model.config.layers
 
     @torch.inference_mode()
@@ -84,6 +90,8 @@ class Compute:
             began_ns = perf_counter_ns()
             parts = [self._begin(job) for job in jobs]
             active = [part for part in parts if part]
+            self._draft(active, go_on)
+            drafted_ns = perf_counter_ns()
             reached = self._through_layers(active, go_on)
             through_ns = perf_counter_ns()
             head_ns = 0
@@ -99,7 +107,8 @@ class Compute:
                 job.entry.fail("a step of it failed")
             raise
         parts_ns = (
-            ("layers", through_ns - began_ns),
+            ("draft", drafted_ns - began_ns),
+            ("layers", through_ns - drafted_ns),
             ("head", head_ns),
             ("sample", chosen_ns - through_ns - head_ns),
         )
@@ -135,7 +144,7 @@ class Compute:
                 job.first,
                 job.last,
                 job.blocks,
-                partial.hidden,
+                begun=partial.hidden,
             )
         if partial and job.start is None:
             return None  # planned in the belief that the chunk before it would be completed
@@ -149,9 +158,28 @@ class Compute:
                 " streams whose input arrives later cannot be computed by this engine"
             )
         part = _Part(entry, start, ids, certain, 0, job.last, job.blocks)
-        if job.drafts and part.samples:
-            part.ids = ids + entry.lookup.propose(entry.tokens, job.drafts)
+        if part.samples:
+            part.drafts = job.drafts
         return part
+
+    def _draft(self, parts: Sequence[_Part], go_on: GoOn) -> None:
+        """Put drafts behind what is certain, as many as are wanted, or fewer where a model drafts."""
+        if self._drafter is None:
+            for part in parts:
+                if part.drafts:
+                    part.ids += part.entry.lookup.propose(part.entry.tokens, part.drafts)
+            return
+        wishes = [(part, _wish(part)) for part in parts if self._drafts(part)]
+        try:
+            self._drafter.run([wish for _, wish in wishes], go_on)
+        except Exception as error:  # noqa: BLE001 - text is the same without drafts
+            warnings.warn(f"the draft model failed: {error}", RuntimeWarning, stacklevel=1)
+        for part, wish in wishes:
+            part.ids += wish.proposals
+
+    def _drafts(self, part: _Part) -> bool:
+        """Has the drafter anything to do: propose, or follow a chunk that ends in this step?"""
+        return part.drafts > 0 or (part.certain > 1 and part.last == self._layers)
 
     def _nothing(self, entry: Entry) -> WorkDone:
         return WorkDone(self._layers, 0, 0, error=entry.broken)
@@ -276,6 +304,11 @@ def _rows(part: _Part) -> list[Row]:
     chooser.follow(part.entry.tokens)
     position = part.start + part.certain
     return [Row(chooser, position + ahead, drafts[:ahead]) for ahead in range(len(drafts) + 1)]
+
+
+def _wish(part: _Part) -> Wish:
+    end, entry = part.start + part.certain, part.entry
+    return Wish(entry.tokens, end, part.certain, part.blocks, entry.trail, part.drafts)
 
 
 def _each(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:

@@ -34,6 +34,7 @@ from headway.core.sequence import Sequence
 from headway.engine.books import Books, Entry, Job
 from headway.engine.compute import Compute, Computed
 from headway.engine.decoder import Decoder
+from headway.engine.drafter import Drafter
 from headway.engine.host_copies import HostTable
 from headway.engine.kv_exchange import KvExchange
 from headway.engine.kv_pool import KvPool
@@ -75,7 +76,13 @@ class TorchExecutor:
 
     A request that cannot be computed fails alone, by its own work's `error`. `stops` are the ids at which the
     model ends a sequence (none: only the request's own and `max_tokens` end it). `exchange` is shared by the
-    executors of a process that export and import. `threads` is how many compute a step, PyTorch's own choice if None.
+    executors of a process that export and import. `threads` is how many compute a step, PyTorch's own choice if
+    None. `draft` is a model that proposes tokens, with KV of its own in blocks of the same numbers; what is swapped
+    or exported is the model's KV alone, and the drafter computes its own again.
+
+    Raises:
+        DoesNotFitError: the memory for KV cannot be had.
+        OptionError: the draft model has another vocabulary.
     """
 
     offers: frozenset[str] = frozenset({LANES, LAYERS, TRANSFERS, COPIES, DRAFTS, SHARES})
@@ -90,11 +97,13 @@ class TorchExecutor:
         stops: Iterable[int] = (),
         exchange: KvExchange | None = None,
         threads: int | None = None,
+        draft: Decoder | None = None,
     ) -> None:
         self.layers: int = model.config.layers
         self._clock = clock
         self._pool = KvPool(model.config, blocks, block_tokens, model.dtype)
-        self._compute = Compute(model, self._pool)
+        drafter = None if draft is None else Drafter(draft, model, self._pool)
+        self._compute = Compute(model, self._pool, drafter)
         self._books = Books(self.layers, frozenset(stops))
         self._exchange = exchange or KvExchange()
         self._host = HostTable()

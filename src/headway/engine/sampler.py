@@ -110,7 +110,7 @@ class Choices(NamedTuple):
 def choose(scores: Tensor, rows: Sequence[Row]) -> Choices:
     """Choose a token for each row of scores (N, V) of any floating type, which are left as they are."""
     shaped = [n for n, row in enumerate(rows) if not row.chooser.plain(row.position)]
-    ids = _greedy(scores) if len(shaped) < len(rows) else [-1] * len(rows)
+    ids = greedy(scores) if len(shaped) < len(rows) else [-1] * len(rows)
     for begin in range(0, len(shaped), AT_ONCE):
         some = shaped[begin : begin + AT_ONCE]
         chosen = _shaped(scores[some].float(), [rows[n] for n in some])
@@ -120,7 +120,8 @@ def choose(scores: Tensor, rows: Sequence[Row]) -> Choices:
     return Choices(ids, _logprobs(scores, rows, ids, [n for n in asked if ids[n] >= 0]))
 
 
-def _greedy(scores: Tensor) -> list[int]:
+def greedy(scores: Tensor) -> list[int]:
+    """Return the best token of each row of scores (N, V), -1 where the best score is no number."""
     best = peak(scores)
     ids: list[int] = best.ids.where(best.values.isfinite(), -1)[:, 0].tolist()
     return ids
@@ -133,7 +134,7 @@ def _shaped(scores: Tensor, rows: Sequence[Row]) -> list[int]:
         row.chooser.adjust(n, row.position, row.ahead, adjustments)
     adjustments.apply(scores)
     drawn = [n for n, row in enumerate(rows) if row.chooser.draws]
-    ids = _greedy(scores) if len(drawn) < len(rows) else [-1] * len(rows)
+    ids = greedy(scores) if len(drawn) < len(rows) else [-1] * len(rows)
     if drawn:
         how = [rows[n].chooser.sampling for n in drawn]
         uniforms = [uniform(s.seed, rows[n].position) for n, s in zip(drawn, how, strict=True)]

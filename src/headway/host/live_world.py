@@ -10,7 +10,7 @@ import torch
 from headway.clocks.wall import WallClock
 from headway.engine.executor import TorchExecutor
 from headway.engine.linear import native_dtype
-from headway.engine.load import load, load_embedded
+from headway.engine.load import LoadedModel, load, load_embedded
 from headway.errors import OptionError
 from headway.host.spec import HostSpec
 from headway.host.world import OnLayer, World
@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def open_live(spec: HostSpec, on_layer: OnLayer) -> Callable[[WallClock], World]:
-    """Load the weights.
+    """Load the weights, those of a draft model first.
 
     Raises:
         HeadwayError: there are none, or they cannot be read; or the profile is of another model.
@@ -31,12 +31,8 @@ def open_live(spec: HostSpec, on_layer: OnLayer) -> Callable[[WallClock], World]
         raise OptionError(f"dtype is {spec.dtype!r}: choose auto, {', '.join(DTYPES)}")
     if spec.threads:
         torch.set_num_threads(spec.threads)
-    model = (
-        load_embedded(dtype, on_layer)
-        if spec.model == "embedded"
-        else load(Path(spec.model), dtype, on_layer)
-    )
-
+    draft = _load(spec.draft_model, dtype).model if spec.draft_model else None
+    model = _load(spec.model, dtype, on_layer)
     layers = model.model.config.layers
     if profile is not None and profile.layers != layers:
         raise OptionError(
@@ -52,8 +48,15 @@ def open_live(spec: HostSpec, on_layer: OnLayer) -> Callable[[WallClock], World]
             block_tokens=spec.block_tokens,
             stops=() if spec.ignore_eos else model.stops,
             threads=spec.threads or None,
+            draft=draft,
         )
         name = str(dtype).removeprefix("torch.")
         return World(model.name, "cpu", name, executor, close=executor.close, timing=profile)
 
     return on
+
+
+def _load(model: str, dtype: torch.dtype, on_layer: OnLayer | None = None) -> LoadedModel:
+    if model == "embedded":
+        return load_embedded(dtype, on_layer)
+    return load(Path(model), dtype, on_layer)

@@ -17,7 +17,7 @@ from headway.host.spec import HostSpec, SimSpec
 from headway.host.world import OnLayer, World
 from headway.sim.outcomes import Lengths
 from headway.sim.timed import Timed
-from headway.timing import Roofline, load_device, load_model
+from headway.timing import Drafting, Roofline, load_device, load_model
 from headway.timing.profile import load_profile
 
 ANY_IDS = range(3, 32_000)
@@ -50,7 +50,10 @@ def timing_of(spec: HostSpec) -> tuple[str, str, TimingModel]:
         return spec.model, sim.profile, load_profile(sim.profile)
     sheet, device = load_model(spec.model, sim.precision), load_device(sim.gpu)
     roofline = Roofline(sheet, device, sim.tp, block_tokens=spec.block_tokens)
-    return sheet.name, device.name, roofline
+    if not spec.draft_model:
+        return sheet.name, device.name, roofline
+    drafting = Drafting(roofline, load_model(spec.draft_model), device, sim.tp)
+    return sheet.name, device.name, drafting
 
 
 @dataclass(slots=True)

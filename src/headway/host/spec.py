@@ -25,7 +25,8 @@ class SimSpec(msgspec.Struct, frozen=True):
 class HostSpec(msgspec.Struct, frozen=True):
     """One instance of one model, and the policies it runs, by name.
 
-    `model` is `embedded`, a directory or a .gguf file; in the simulated world a model sheet's name or file.
+    `model` is `embedded`, a directory or a .gguf file; in the simulated world a model sheet's name or file. So is
+    `draft_model`; without one, drafts are looked up in the text, and cost nothing in the simulated world.
     """
 
     model: str = "embedded"
@@ -33,6 +34,7 @@ class HostSpec(msgspec.Struct, frozen=True):
     ordering: str = "fcfs"
     memory: str = "recompute"
     speculation: str = "none"
+    draft_model: str = ""  # with the same vocabulary
     options: dict[str, str] = {}  # "policy.option" or "kind.option" -> value
     blocks: int = 1024
     block_tokens: int = 16

@@ -67,7 +67,7 @@ class Stepped(msgspec.Struct, tag="stepped", frozen=True):
     end_ns: int
     works: tuple[WorkLine, ...]
     status: str = "done"
-    parts_ns: dict[str, int] = {}  # such as plan, layers, head, sample: what the time went to
+    parts_ns: dict[str, int] = {}  # such as plan, draft, layers, head: what the time went to
 
 
 class Ended(msgspec.Struct, tag="ended", frozen=True):

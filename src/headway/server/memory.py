@@ -16,11 +16,15 @@ LEAST_KV_TOKENS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one deployment takes, in bytes. `base_bytes`: interpreter, libraries and intermediate tensors."""
+    """What one deployment takes, in bytes. `base_bytes`: interpreter, libraries and intermediate tensors.
+
+    With `drafts`, weights and KV are those of two models.
+    """
 
     weight_bytes: int
     kv_bytes_per_token: int
     instances: int = 1
+    drafts: bool = False
     base_bytes: int = 400 << 20
 
     def bytes(self, kv_tokens: int) -> int:
@@ -54,13 +58,16 @@ def kv_tokens_that_fit(need: Need, wanted: int, *, fixed: bool, available: int |
     if not fixed and least <= room:
         left = room // need.instances - need.base_bytes - need.weight_bytes
         return min(wanted, left // need.kv_bytes_per_token)
+    both = " of both models" if need.drafts else ""
     parts = (
-        f"{need.weight_bytes / _GIB:.1f} GiB weights, "
+        f"{need.weight_bytes / _GIB:.1f} GiB weights{both}, "
         f"{need.kv_bytes_per_token * wanted / _GIB:.1f} GiB KV for {wanted} tokens, "
         f"{need.base_bytes / _GIB:.1f} GiB for the rest"
     )
     times = f", {need.instances} times" if need.instances > 1 else ""
     advice = "give less --kv-memory" if least <= room else "choose a smaller model"
+    if need.drafts:
+        advice += ", or no --draft-model"
     if need.instances > 1:
         advice += " or fewer --instances"
     raise DoesNotFitError(
@@ -69,7 +76,7 @@ def kv_tokens_that_fit(need: Need, wanted: int, *, fixed: bool, available: int |
     )
 
 
-def blocks_beside(
+def host_blocks_that_fit(
     need: Need, kv_tokens: int, block_tokens: int, *, available: int | None
 ) -> int | None:
     """Blocks of KV an instance may copy elsewhere in memory once it has `kv_tokens`; None: nobody knows."""

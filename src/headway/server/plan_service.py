@@ -10,16 +10,17 @@ from typing import Any
 
 from headway.checkpoint.checkpoint import Checkpoint, open_checkpoint, synthetic_checkpoint
 from headway.checkpoint.locate import locate
-from headway.errors import OptionError
+from headway.errors import DoesNotFitError, OptionError
 from headway.host.spec import LIVE, SIM, HostSpec, SimSpec
 from headway.runtime.loader import load_policy, policy_options
 from headway.runtime.traits import step_tokens_of
+from headway.server.draft_model import DraftModel, find_draft
 from headway.server.lifecycle import ServicePlan
-from headway.server.memory import Need, available_bytes, blocks_beside, kv_tokens_that_fit
+from headway.server.memory import Need, available_bytes, host_blocks_that_fit, kv_tokens_that_fit
 from headway.server.serve_options import LOOPBACK, SERVED_KINDS, ServeOptions
 from headway.server.settings import Settings
 from headway.server.stream import ServedModel
-from headway.timing import kv_capacity, load_device, load_model, load_profile
+from headway.timing import blocks_beside, kv_capacity, load_device, load_model, load_profile
 
 KV_TOKENS = 16 * 1024  # of an instance, unless told: 16 conversations of 1k
 BUDGETS = ("max_num_batched_tokens", "token_budget", "forward_tokens")  # options that mean the same
@@ -62,21 +63,26 @@ def plan_service(options: ServeOptions) -> ServicePlan:
         model = "embedded" if options.model == "embedded" else str(located.paths[0].absolute())
         checkpoint = open_checkpoint(located, chat_template=_path(options.chat_template))
     try:
-        return _plan(options, policies, model, checkpoint)
+        return _plan(options, policies, model, checkpoint, find_draft(options, checkpoint))
     except BaseException:
         checkpoint.close()
         raise
 
 
 def _plan(
-    options: ServeOptions, policies: Mapping[str, Any], model: str, checkpoint: Checkpoint
+    options: ServeOptions,
+    policies: Mapping[str, Any],
+    model: str,
+    checkpoint: Checkpoint,
+    draft: DraftModel | None,
 ) -> ServicePlan:
     if options.world == SIM:
         sizes = _sizes_of_sim(options, step_tokens_of(policies["batching"]))
     else:
-        sizes = _sizes_of_live(options, checkpoint)
+        sizes = _sizes_of_live(options, checkpoint, draft)
     blocks = options.kv_blocks or max(1, sizes.kv_tokens // options.block_tokens)
     context = min(options.max_model_len or sizes.context_tokens, blocks * options.block_tokens)
+    models = (model, draft.path if draft else "")
     served = ServedModel(
         options.served_name or checkpoint.name,
         int(time.time()),
@@ -89,7 +95,7 @@ def _plan(
     return ServicePlan(
         served,
         tuple(
-            _spec(options, model, (blocks, sizes.host_blocks), n, checkpoint)
+            _spec(options, models, (blocks, sizes.host_blocks), n, checkpoint)
             for n in range(options.instances)
         ),
         (policies["admission"], policies["routing"]),
@@ -98,7 +104,7 @@ def _plan(
         options.host,
         options.port,
         options.shutdown_timeout_s,
-        (*_told(options, checkpoint), *sizes.facts),
+        (*_told(options, checkpoint, draft), *sizes.facts),
         options.seed,
     )
 
@@ -161,12 +167,12 @@ def _take(
 
 def _spec(
     options: ServeOptions,
-    model: str,
+    models: tuple[str, str],
     blocks: tuple[int, int | None],
     n: int,
     checkpoint: Checkpoint,
 ) -> HostSpec:
-    """Of instance `n`; `blocks` are its own, and those that may lie beside them."""
+    """What host `n` is told: the served model and the one that drafts, its blocks and those it may copy elsewhere."""
     kinds = ("batching", "ordering", "memory", "speculation")
     each = {kind: _options_of(kind, options) for kind in kinds}
     live = options.world == LIVE
@@ -175,7 +181,8 @@ def _spec(
         path = Path(log)
         log = str(path.with_name(f"{path.stem}.i{n}{path.suffix}"))
     return HostSpec(
-        model=model,
+        model=models[0],
+        draft_model=models[1],
         batching=_absolute(options.batching),
         ordering=_absolute(options.ordering),
         memory=_absolute(options.memory),
@@ -214,17 +221,21 @@ def _path(text: str | None) -> Path | None:
 # -- the live world ----------------------------------------------------------------------------------------------
 
 
-def _sizes_of_live(options: ServeOptions, checkpoint: Checkpoint) -> Sizes:
+def _sizes_of_live(
+    options: ServeOptions, checkpoint: Checkpoint, draft: DraftModel | None
+) -> Sizes:
     facts = checkpoint.facts
     assert facts is not None, "a checkpoint on disk has facts"
+    every = [facts, *([draft.facts] if draft and draft.facts else [])]
     context = facts.context_tokens
     if options.max_model_len and options.max_model_len > context:
         raise OptionError(
             f"--max-model-len is {options.max_model_len}, {checkpoint.name} was made for {context}: give less"
         )
     number_bytes = DTYPES[options.dtype]
-    each = facts.kv_bytes_per_token(number_bytes)
-    need = Need(facts.parameters * number_bytes, each, options.instances)
+    each = sum(model.kv_bytes_per_token(number_bytes) for model in every)
+    weight_bytes = sum(model.parameters for model in every) * number_bytes
+    need = Need(weight_bytes, each, options.instances, drafts=len(every) > 1)
     fixed = bool(options.kv_bytes or options.kv_blocks)
     wanted = max(KV_TOKENS, min(options.max_model_len or 0, context))
     if options.kv_blocks:
@@ -237,7 +248,7 @@ def _sizes_of_live(options: ServeOptions, checkpoint: Checkpoint) -> Sizes:
             )
     available = available_bytes()
     tokens = kv_tokens_that_fit(need, wanted, fixed=fixed, available=available)
-    beside = blocks_beside(need, tokens, options.block_tokens, available=available)
+    beside = host_blocks_that_fit(need, tokens, options.block_tokens, available=available)
     gib = 1 << 30
     said = (
         f"memory{', at most' if options.dtype == 'auto' else ''}: weights {need.weight_bytes / gib:.2f} GiB, "
@@ -247,9 +258,11 @@ def _sizes_of_live(options: ServeOptions, checkpoint: Checkpoint) -> Sizes:
     return Sizes(context, checkpoint.vocabulary, tokens, (said,), beside)
 
 
-def _told(options: ServeOptions, checkpoint: Checkpoint) -> list[str]:
+def _told(options: ServeOptions, checkpoint: Checkpoint, draft: DraftModel | None) -> list[str]:
     """What a person should know of the model before using it."""
     told = [f"model: {options.served_name or checkpoint.name}, {options.world} world"]
+    if draft:
+        told.append(f"draft model: {draft.name}")
     if checkpoint.licence:
         told.append(f"licence: {checkpoint.licence.name}, {checkpoint.licence.terms}")
     if checkpoint.template.plain and options.world == LIVE:
@@ -282,9 +295,18 @@ def _sizes_of_sim(options: ServeOptions, step_tokens: int) -> Sizes:
         step_tokens=step_tokens,
         block_tokens=options.block_tokens,
     )
-    tokens = capacity.tokens
+    tokens, each = capacity.tokens, sheet.kv_bytes_per_token(options.tp)
+    if options.draft_model:
+        draft = load_model(options.draft_model)
+        tokens = blocks_beside(capacity, draft, options.tp) * options.block_tokens
+        each += draft.kv_bytes_per_token(options.tp)
+        if not tokens:
+            raise DoesNotFitError(
+                f"the weights of {draft.name} leave no KV block beside {sheet.name} on {options.gpu}:"
+                " give more --tp or a smaller --draft-model"
+            )
     if options.kv_bytes:
-        tokens = options.kv_bytes // max(1, sheet.kv_bytes_per_token(options.tp))
+        tokens = options.kv_bytes // max(1, each)
     return Sizes(sheet.max_context, sheet.vocab, tokens, (fact,))
 
 

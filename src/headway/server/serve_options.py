@@ -51,6 +51,7 @@ class ServeOptions:
     ordering: str = "fcfs"
     memory: str = "recompute"
     speculation: str = "none"
+    draft_model: str | None = None  # as `model`; None: drafts are looked up in the text
     routing: str = "least_work"
     admission: str = "bounded_queue"
     options: Mapping[str, str] = field(default_factory=dict)

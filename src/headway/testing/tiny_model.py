@@ -42,8 +42,13 @@ def tiny_config() -> Architecture:
 
 @cache
 def tiny_model(seed: int = 11) -> Decoder:
-    """Weights far enough from zero that the most likely token keeps changing, and norms that are not 1."""
-    config, random = tiny_config(), torch.Generator().manual_seed(seed)
+    """Equal seeds, equal weights."""
+    return Decoder(tiny_config(), tiny_weights(tiny_config(), seed))
+
+
+def tiny_weights(config: Architecture, seed: int = 11) -> Weights:
+    """Far enough from zero that the most likely token keeps changing, and norms that are not 1."""
+    random = torch.Generator().manual_seed(seed)
     hidden, heads, kv_heads, size = config.hidden, config.heads, config.kv_heads, config.head_size
 
     def draw(*shape: int, spread: float = 0.08, mean: float = 0.0) -> torch.Tensor:
@@ -66,8 +71,7 @@ def tiny_model(seed: int = 11) -> Decoder:
         )
         for _ in range(config.layers)
     )
-    embedding = draw(VOCABULARY, hidden, spread=0.02)
-    return Decoder(config, Weights(embedding, norm(hidden), layers))
+    return Weights(draw(config.vocabulary, hidden, spread=0.02), norm(hidden), layers)
 
 
 def tiny_executor(
