@@ -6,11 +6,10 @@ transformers' classes of these names: norms and rotations in fp32, residuals and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 -- everybody calls it so
 
 from headway.engine.architecture import Activation, Architecture
 from headway.engine.attention import attend
@@ -18,12 +17,16 @@ from headway.engine.embedding import as_embedding
 from headway.engine.kv_pool import KvPool
 from headway.engine.layout import Layout
 from headway.engine.linear import FeedForward, Linear
+from headway.engine.norm import normalise
 from headway.engine.rotation import Rotation, frequencies, rotate, rotation
 from headway.engine.weights import LayerWeights, Weights
 
 # Shapes: N tokens of the step, E hidden, H query heads, K key/value heads, D head size, V vocabulary.
 
 TILE_ROWS = 256  # rows that go through a layer together: what is made of them stays in the cache
+CACHED_NUMBERS = (
+    1 << 17
+)  # fp32 numbers that elementwise work goes over again and again: a core's own cache
 
 
 class Layer:
@@ -77,7 +80,6 @@ class Decoder:
                 on_layer(len(self._layers), config.layers)
         self.bytes = self._embedding.bytes + self._final.nbytes + self._head.bytes
         self.bytes += sum(layer.bytes for layer in self._layers)
-        self._norm_shape, self._head_shape = (config.hidden,), (config.head_size,)
         self._embedding_scale = (
             # rounded to the model's type, as the reference does
             torch.tensor(config.embedding_scale, dtype=self.dtype)
@@ -111,18 +113,30 @@ class Decoder:
         pool: KvPool,
     ) -> Tensor:
         """Return hidden states (N, E) after layer `index`; writes the new KV into `pool`."""
-        weights = self._layers[index]
-        cosine, sine = rotations[self.config.sliding[index]]
-        inputs = [
-            self._inputs(weights, rows, turn)
-            for rows, *turn in zip(
-                *(torch.split(t, TILE_ROWS) for t in (hidden, cosine, sine)), strict=True
-            )
-        ]
-        query, key, value = (_joined(parts) for parts in zip(*inputs, strict=True))
-        attended = self._attend(index, query, key, value, layout, pool)
-        tiles = zip(torch.split(hidden, TILE_ROWS), torch.split(attended, TILE_ROWS), strict=True)
-        return _joined([self._outputs(weights, rows, seen) for rows, seen in tiles])
+        weights, config = self._layers[index], self.config
+        cosine, sine = rotations[config.sliding[index]]
+        keys, values = pool.keys[index], pool.values[index]
+        tiles = _tiles(len(hidden), TILE_ROWS)
+        heads = config.heads + config.kv_heads
+        queries_keys = torch.empty(len(hidden), heads, config.head_size, dtype=keys.dtype)
+        for tile in tiles:
+            turn = cosine[tile], sine[tile]
+            value = self._inputs(weights, hidden[tile], turn, queries_keys[tile])
+            values.index_copy_(0, layout.slots[tile], value.to(values.dtype))
+        keys.index_copy_(0, layout.slots, queries_keys[:, config.heads :])
+        attended = attend(
+            queries_keys[:, : config.heads],
+            keys,
+            values,
+            layout.groups,
+            scale=self._score_scale,
+            sliding=config.sliding[index],
+            softcap=config.score_softcap,
+        ).to(self.dtype)
+        after = torch.empty_like(hidden)
+        for tile in tiles:
+            self._outputs(weights, hidden[tile], attended[tile], after[tile])
+        return after
 
     def head(self, rows: Tensor) -> Tensor:
         """Return logits (rows, V) of hidden states (rows, E) after the last layer.
@@ -134,65 +148,46 @@ class Decoder:
         return logits if cap is None else torch.tanh(logits.float() / cap) * cap
 
     def _inputs(
-        self, weights: Layer, hidden: Tensor, turn: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (N, H, D), keys and values (N, K, D) of some rows; `turn` is their rotation."""
+        self, weights: Layer, hidden: Tensor, turn: Rotation, queries_keys: Tensor
+    ) -> Tensor:
+        """Write queries and keys (N, H + K, D) of some rows, and return their values (N, K, D)."""
         config = self.config
-        heads, kv_heads, size = config.heads, config.kv_heads, config.head_size
+        size, heads = config.head_size, queries_keys.shape[1]
         fused = weights.qkv(self._norm(hidden, weights.before_attention))
         if weights.qkv_bias is not None:
             fused = fused + weights.qkv_bias
-        queries_keys, value = fused.tensor_split([(heads + kv_heads) * size], -1)
-        turning = queries_keys.view(-1, heads + kv_heads, size)
-        if weights.qk_norm is not None:
-            turning = F.rms_norm(turning.float(), self._head_shape, None, config.epsilon)
-            turning = turning * weights.qk_norm
+        plain, value = fused.tensor_split([heads * size], -1)
+        plain = plain.view(-1, heads, size)
         cosine, sine = turn
-        turned = rotate(turning, (cosine, sine)).to(self.dtype)
-        return turned[:, :heads], turned[:, heads:], value.view(-1, kv_heads, size)
+        for some in _tiles(len(hidden), max(1, CACHED_NUMBERS // (heads * size))):
+            turning = plain[some].to(torch.float32, copy=True)
+            spare = torch.empty_like(turning)
+            if weights.qk_norm is not None:
+                normalise(turning, weights.qk_norm, config.epsilon, spare)
+            rotate(turning, (cosine[some], sine[some]), spare)
+            # rounded to the model's type first, as the reference does, whatever KV is held in
+            queries_keys[some] = turning.to(self.dtype)
+        return value.view(-1, config.kv_heads, size)
 
-    def _attend(
-        self,
-        index: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        layout: Layout,
-        pool: KvPool,
-    ) -> Tensor:
-        """Return (N, H D); writes keys and values into `pool` first."""
-        keys, values = pool.keys[index], pool.values[index]
-        keys.index_copy_(0, layout.slots, key.to(keys.dtype))
-        values.index_copy_(0, layout.slots, value.to(values.dtype))
-        attended = attend(
-            query.to(keys.dtype),
-            keys,
-            values,
-            layout.groups,
-            scale=self._score_scale,
-            sliding=self.config.sliding[index],
-            softcap=self.config.score_softcap,
-        )
-        return attended.to(self.dtype)
-
-    def _outputs(self, weights: Layer, hidden: Tensor, attended: Tensor) -> Tensor:
-        """Return hidden states (N, E) of some rows after the layer."""
+    def _outputs(self, weights: Layer, hidden: Tensor, attended: Tensor, after: Tensor) -> None:
+        """Write hidden states (N, E) of some rows after the layer."""
         out = weights.out(attended)
         if weights.out_bias is not None:
             out = out + weights.out_bias
         if weights.after_attention is not None:
             out = self._norm(out, weights.after_attention)
-        hidden = hidden + out
-        fed = weights.feed_forward(self._norm(hidden, weights.before_ffn))
+        between = hidden + out
+        fed = weights.feed_forward(self._norm(between, weights.before_ffn))
         if weights.after_ffn is not None:
             fed = self._norm(fed, weights.after_ffn)
-        return hidden + fed
+        torch.add(between, fed, out=after)
 
     def _norm(self, rows: Tensor, factors: Tensor) -> Tensor:
         """Root-mean-square norm, in fp32 whatever the model's type is."""
-        normed = F.rms_norm(rows.float(), self._norm_shape, factors, self.config.epsilon)
+        normed = rows.to(torch.float32, copy=True)
+        normalise(normed, factors, self.config.epsilon, torch.empty_like(normed))
         return normed.to(self.dtype)
 
 
-def _joined(tiles: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    return tiles[0] if len(tiles) == 1 else torch.cat(tiles)
+def _tiles(rows: int, most: int) -> list[slice]:
+    return [slice(first, min(rows, first + most)) for first in range(0, rows, most)]

@@ -37,7 +37,12 @@ def rotation(positions: Tensor, speeds: Tensor) -> Rotation:
     return torch.cat((cosine, cosine), -1)[:, None], torch.cat((-sine, sine), -1)[:, None]
 
 
-def rotate(heads: Tensor, by: Rotation) -> Tensor:
-    """Return heads (N, heads, D) turned; halves of a head are the two coordinates of its pairs."""
-    cosine, sine = by
-    return heads * cosine + heads.roll(heads.shape[-1] // 2, -1) * sine
+def rotate(heads: Tensor, by: Rotation, spare: Tensor) -> None:
+    """Turn heads (N, heads, D) in place; halves of a head are the two coordinates of its pairs.
+
+    `spare`, of the same shape, is overwritten.
+    """
+    (cosine, sine), half = by, heads.shape[-1] // 2
+    torch.mul(heads[..., half:], sine[..., :half], out=spare[..., :half])
+    torch.mul(heads[..., :half], sine[..., half:], out=spare[..., half:])
+    heads.mul_(cosine).add_(spare)
