@@ -10,8 +10,8 @@
 
 Two hosts serve the same requests by turns, and the ratio within a round counts: see `_live_pairs.py`. Promises and
 rate of f and g follow a probe of this machine (a short run, calibrated): a decode step of 8 is their unit of time, and
-the rate is 1.3 times what the simulator says that prefill_first holds. It also chooses, on other arrivals, the options
-of every policy and which SLO policy is ours. No policy knows how long answers will be.
+the rate is 1.5 times what the simulator says that sarathi + earliest_deadline holds. It also chooses, on other
+arrivals, the options of every policy and which SLO policy is ours. No policy knows how long answers will be.
 
     python bench/live_policies.py                  # all, about 12 minutes on two quiet cores
     python bench/live_policies.py --only c,d       # some

@@ -48,16 +48,20 @@ class Way:
 
 
 PLAIN = Way("prefill_first", "fcfs")
-EDF = "earliest_deadline"
+EDF, FEWEST_LATE = "earliest_deadline", "fewest_late"
+BUDGETS = ("32", "64", "96", "128", "256", "512")
 
 
 def candidates(step_ms: float) -> dict[str, list[Way]]:
-    """Ways that know of SLOs, by batching policy, for a machine with decode steps of `step_ms`."""
+    """Ways that know of SLOs, for a machine with decode steps of `step_ms`; one of each name is to be chosen."""
     pace_ms = PACE_STEPS * step_ms
     paces = [f"{share * pace_ms:.1f}" for share in (0.3, 0.45, 0.6, 0.75)]
     jitserve = {"interval": "10", "expected_output": "24"}
     return {
-        "sarathi": [Way("sarathi", EDF, {"token_budget": str(n)}) for n in (64, 128, 256, 512)],
+        "sarathi": [Way("sarathi", EDF, {"token_budget": budget}) for budget in BUDGETS],
+        "fewest_late": [
+            Way("sarathi", FEWEST_LATE, {"token_budget": budget}) for budget in BUDGETS
+        ],
         "flowprefill": [Way("flowprefill", EDF, {"itl_target_ms": pace}) for pace in paces],
         "jitserve": [Way("jitserve", EDF, {"token_budget": str(n)} | jitserve) for n in (128, 256)],
     }
