@@ -99,12 +99,17 @@ class OverHttp:
     """A server that speaks OpenAI's completions and takes token ids as a prompt, as vLLM does."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self._url, self._calls = url.rstrip("/"), 0
         with urllib.request.urlopen(f"{self._url}/v1/models", timeout=PATIENCE_S) as reply:  # noqa: S310 - the caller's own
             self._model = json.load(reply)["data"][0]["id"]
 
     def generate(self, prompts: Seq[Seq[int]], tokens: int) -> float:
-        """Return the seconds until all prompts, sent at once, are answered."""
+        """Return the seconds until all prompts, sent at once, are answered; each call's begin with other tokens.
+
+        Otherwise a server that keeps prefixes would compute them in the first round only.
+        """
+        self._calls += 1
+        prompts = [[ids[0], 1000 + self._calls, *ids[2:]] for ids in prompts]
         began = time.perf_counter()
         with ThreadPoolExecutor(len(prompts)) as pool:
             answered = list(pool.map(lambda ids: self._complete(ids, tokens), prompts))

@@ -33,6 +33,7 @@ STREAMS, INPUT, OUTPUT = 16, 256, 64
 BLOCK, CONTEXT = 16, 1088
 BUDGET = 1024  # prompt tokens of one step
 DECODED = 32  # tokens a stream decodes alone
+SETTLE_S = 0.5  # a peer's threads may wait awake for a while after its turn
 FLOORS = {"read": "GB/s", "multiply": "GFLOP/s"}
 
 LOADING = """
@@ -141,6 +142,7 @@ def rounds(
     taken: dict[str, list[float]] = {name: [] for name in (*works, *FLOORS)}
     for number in range(times + 1):
         for name, work in works.items():
+            time.sleep(SETTLE_S)
             seconds = work()
             read, multiply = bare.read_gb_s(), bare.multiply_gflop_s()
             if number:
