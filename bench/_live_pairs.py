@@ -80,6 +80,10 @@ class Heard:
         took_ns = max(times[-1] for times in every) - min(times[0] for times in every)
         return sum(len(times) - 1 for times in every) / max(1, took_ns) * 1e9
 
+    def mean_e2e_ms(self) -> float:
+        """From arrival to the last token."""
+        return mean((times[-1] - self.arrivals[i]) / 1e6 for i, times in self.times.items())
+
     def goodput(self) -> float:
         """Requests/s that attained their SLO; none count as half a one, for there to be a ratio."""
         told = summarise(self.recorder)

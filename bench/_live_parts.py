@@ -1,4 +1,4 @@
-"""Parts a to e of `live_policies.py`: hosts, requests, and what is measured of them; and what all parts share."""
+"""Parts a to e and h of `live_policies.py`: hosts, requests, and what is measured of them; and what all parts share."""
 
 from __future__ import annotations
 
@@ -262,6 +262,35 @@ def crowded(ground: Ground) -> Trial:
         ),
         10,
         f"{output} tokens each, drawn at temperature 1; met unless the whole interval is below 1",
+    )
+
+
+def joining(ground: Ground) -> Trial:
+    """(h) Answers of many lengths that come one by one: who may join a batch and leave it?"""
+    requests, gap_ms = (12 if ground.quick else 24), 150.0
+
+    def work(number: int) -> list[Request]:
+        rng, at_ms, made = random.Random(number), 0.0, []
+        for _ in range(requests):
+            at_ms += rng.expovariate(1 / gap_ms)
+            made.append(request(rng, at_ms, rng.randint(16, 120), rng.randint(8, 64)))
+        return numbered(made)
+
+    return Trial(
+        {
+            "flover": ground.host("flover"),
+            "static_batching": ground.host("static_batching", options={"batching.batch": "8"}),
+        },
+        work,
+        Heard.mean_e2e_ms,
+        "ms",
+        (
+            Goal(
+                "h", "mean E2E, flover / static batching", "flover", "static_batching", 1.0, AT_MOST
+            ),
+        ),
+        5,
+        f"{requests} requests, one every {gap_ms:.0f} ms on average, 16 to 120 tokens in, 8 to 64 out; batches of 8",
     )
 
 

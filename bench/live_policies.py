@@ -7,6 +7,7 @@
     e  smartspec: tokens/s of 8 streams that nobody can guess, against no drafts        not less
     f  the better SLO policy: goodput of a mixed overload, against sarathi + earliest_deadline  at least 1.2 times
     g  the same against prefill_first + fcfs                                            at least 1.5 times
+    h  flover: mean E2E of answers that come one by one, against static_batching        not more
 
 Two hosts serve the same requests by turns, and the ratio within a round counts: see `_live_pairs.py`. Promises and
 rate of f and g follow a probe of this machine (a short run, calibrated): a decode step of 8 is their unit of time, and
@@ -38,6 +39,7 @@ from _live_parts import (
     Probed,
     alone,
     crowded,
+    joining,
     numbered,
     request,
     resume,
@@ -51,7 +53,7 @@ from headway.errors import HeadwayError
 from headway.records import read_run_log
 from headway.timing import save_profile
 
-EVERY = "abcdefg"
+EVERY = "abcdefgh"
 
 
 async def probe(ground: Ground, folder: Path) -> Probed:
@@ -80,7 +82,7 @@ async def measure(ground: Ground, keys: str, given: argparse.Namespace) -> list[
     found: list[Verdict] = []
     with tempfile.TemporaryDirectory(prefix="headway-live-") as folder:
         probed = await probe(ground, Path(folder)) if set(keys) & set("bfg") else None
-        for group in ("a", "b", "c", "d", "e", "fg"):
+        for group in ("a", "b", "c", "d", "e", "fg", "h"):
             wanted = [key for key in group if key in keys]
             if not wanted:
                 continue
@@ -100,7 +102,8 @@ def trial_of(group: str, ground: Ground, probed: Probed | None, given: argparse.
         if group == "b":
             return short_behind_long(ground, probed)
         return overload(ground, probed, given.slo_policy, given.overload)
-    return {"a": streams_and_prompts, "c": resume, "d": alone, "e": crowded}[group](ground)
+    parts = {"a": streams_and_prompts, "c": resume, "d": alone, "e": crowded, "h": joining}
+    return parts[group](ground)
 
 
 def main() -> int:
