@@ -52,7 +52,7 @@ def test_the_story_from_the_first_server_to_the_table(tmp_path: Path) -> None:
     assert (
         30
         <= load_profile(ground.profile).steps
-        <= sum(  # the last may not have been written
+        <= sum(
             len(_steps_between(ground.log(name), first, last))
             for name, first, last in (("calibration", 3, 12), ("before", 3, 7))
         )

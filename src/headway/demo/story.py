@@ -19,7 +19,9 @@ from headway.demo.live_server import serving
 from headway.demo.mixed_load import CALIBRATION, WARM_UP, Promises, Wave, decode_step_ms
 from headway.demo.outcome import Outcome, page, table, verdict
 from headway.demo.ways import PLAIN, TUNED_ON, Overload, Way, candidates, forecast
+from headway.errors import WorkloadError
 from headway.loadgen import BenchPlan, Endpoint, Measured, bench
+from headway.records import read_run_log
 from headway.timing import Profile, save_profile
 from headway.workload import ClosedLoop
 
@@ -29,6 +31,7 @@ CALIBRATION_S = (
     20.0  # of one server; no wave begins later: on a slow machine the largest are left out
 )
 LONGEST_S, SHORTEST_S = 20.0, 10.0  # of the overload ...
+WRITTEN_S = 10.0  # within which a host has written what happened
 STORY_S = 150.0  # ... so that all of it takes about so long where calibrating went quickly,
 PER_OVERLOAD_S = (
     4.5  # when each second of it takes so many of the rest: two runs, each with its queue's end
@@ -120,6 +123,7 @@ def play(ground: Ground, say: Callable[[str], None]) -> tuple[Plan, list[Outcome
         _send_waves(ground, address, first)
     with _served(ground, PLAIN, "before") as address:
         sent = _send_waves(ground, address, second)
+        _await_log(ground.log("before"), sent)
         profile = calibrated(ground)
         say(_profile_sentence(profile))
         shortest, longest = ground.seconds
@@ -135,6 +139,20 @@ def play(ground: Ground, say: Callable[[str], None]) -> tuple[Plan, list[Outcome
     warm, log = ground.warm_up.requests, ground.log("after")
     outcomes.append(Outcome.of(best, hoped, after, profile, log, warm))
     return plan, outcomes
+
+
+def _await_log(log: Path, requests: int) -> None:
+    """Wait until the end of so many requests is in a live server's log, which it writes now and then."""
+    until = time.monotonic() + WRITTEN_S
+    while _ended(log) < requests and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+def _ended(log: Path) -> int:
+    try:
+        return len(read_run_log(log).ended)
+    except WorkloadError:
+        return 0  # not even its first line is there yet
 
 
 def calibrated(ground: Ground) -> Profile:

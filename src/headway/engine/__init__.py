@@ -1,1 +1,1 @@
-"""The PyTorch executor: Gemma-3 with paged KV. The reference engine, and the one for small machines."""
+"""The PyTorch executor: dense decoders with paged KV. The reference engine, and the one for small machines."""
