@@ -17,6 +17,7 @@ from scipy.stats import chisquare, kstest  # type: ignore[import-untyped]
 from headway.core.plan import DONE, INTERRUPTED, Work
 from headway.core.sampling import GREEDY, Sampling
 from headway.core.sequence import FINISHED
+from headway.engine.check_request import why_not
 from headway.engine.drafts import PromptLookup
 from headway.engine.draws import draw, uniform
 from headway.engine.largest import largest, peak
@@ -123,6 +124,16 @@ def test_extreme_uniforms_hit_the_first_and_last_token_that_can_be() -> None:
     scores = torch.tensor([[-torch.inf, 1.0, -torch.inf, 2.0, -torch.inf]]).repeat(4, 1)
     how = [Sampling(temperature=1.0), Sampling(temperature=1.0, top_p=0.99)]
     assert draw(scores, [*how, *how], [0.0, 0.0, 1 - 2**-53, 1 - 2**-53]) == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("least", [{"top_p": 5e-324}, {"min_p": 1.0}, {"top_k": 1}])
+def test_the_smallest_set_a_filter_can_keep_is_the_best_token(least: dict[str, Any]) -> None:
+    how = Sampling(temperature=2.0, **least)
+    assert not why_not([1], how, frozenset(), 100)
+    scores = random_scores(3, 500, 4.0)
+    assert (
+        draw(scores.repeat(3, 1), [how] * 3, [0.0, 0.5, 1 - 2**-53]) == [int(scores.argmax())] * 3
+    )
 
 
 def test_equals_at_the_edge_of_a_filter_are_kept_together() -> None:

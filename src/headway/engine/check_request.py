@@ -46,7 +46,7 @@ def _impossible(sampling: Sampling) -> str:
     limits: tuple[tuple[str, float, float, float], ...] = (
         ("temperature", sampling.temperature, 0, MOST),
         ("top_k", sampling.top_k, 0, math.inf),
-        ("top_p", sampling.top_p, 1 / MOST, 1),
+        ("top_p", sampling.top_p, math.ulp(0.0), 1),
         ("min_p", sampling.min_p, 0, 1),
         ("repetition_penalty", sampling.repetition_penalty, 1 / MOST, MOST),
         ("presence_penalty", sampling.presence_penalty, -MOST, MOST),

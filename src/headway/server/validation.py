@@ -18,6 +18,7 @@ from headway.server.settings import Settings
 from headway.server.stream import ServedModel
 
 MOST_SEED = 2**63 - 1
+LEAST_PENALTY = 1e-6  # a factor on scores: below it the engine would lose all else
 _STRIDE = 0x9E3779B97F4A7C15  # odd, so that derived seeds do not repeat
 
 _REFUSED = (
@@ -88,7 +89,7 @@ def asked(body: GenerateBody, model: ServedModel, settings: Settings) -> Asked:
             top_p=_real("top_p", body.top_p, 0, 1, 1.0, open_low=True),
             min_p=_real("min_p", body.min_p, 0, 1, 0.0),
             repetition_penalty=_real(
-                "repetition_penalty", body.repetition_penalty, 0, 2, 1.0, open_low=True
+                "repetition_penalty", body.repetition_penalty, LEAST_PENALTY, 2, 1.0
             ),
             presence_penalty=_real("presence_penalty", body.presence_penalty, -2, 2, 0.0),
             frequency_penalty=_real("frequency_penalty", body.frequency_penalty, -2, 2, 0.0),

@@ -28,6 +28,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("min_p", {"min_p": 2}),
     ("top_k", {"top_k": -2}),
     ("repetition_penalty", {"repetition_penalty": 0}),
+    ("repetition_penalty", {"repetition_penalty": 1e-320}),
     ("presence_penalty", {"presence_penalty": 2.1}),
     ("max_tokens", {"max_tokens": 0}),
     ("max_tokens", {"max_tokens": -(10**30)}),
